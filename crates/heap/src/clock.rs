@@ -1,0 +1,48 @@
+//! Time at the price of one instruction, for measuring every operation.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// A point in time, in ticks of unknown length.
+#[inline]
+#[must_use]
+pub fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: RDTSC exists on every x86-64 and reads a register.
+    unsafe {
+        std::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        origin().1.elapsed().as_nanos() as u64
+    }
+}
+
+/// A pair of readings of both clocks, taken once.
+fn origin() -> &'static (u64, Instant) {
+    static ORIGIN: OnceLock<(u64, Instant)> = OnceLock::new();
+    ORIGIN.get_or_init(|| {
+        let now = Instant::now();
+        #[cfg(target_arch = "x86_64")]
+        return (ticks(), now);
+        #[cfg(not(target_arch = "x86_64"))]
+        (0, now)
+    })
+}
+
+/// Takes the first reading of the calibration. Called when a heap is made, so that later readings are far enough away.
+pub fn calibrate() {
+    origin();
+}
+
+/// How long a number of ticks is, in microseconds; as exact as the time since [`calibrate`] is long.
+#[must_use]
+pub fn to_us(ticks_count: u64) -> f64 {
+    if cfg!(not(target_arch = "x86_64")) {
+        return ticks_count as f64 / 1e3;
+    }
+    let (first_ticks, first) = origin();
+    let us = first.elapsed().as_secs_f64() * 1e6;
+    let passed = ticks().wrapping_sub(*first_ticks).max(1);
+    ticks_count as f64 * us / passed as f64
+}

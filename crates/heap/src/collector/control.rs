@@ -1,0 +1,118 @@
+//! How threads ask for cycles and wait for them, and the collector's main loop.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::collector::cycle::run_cycle;
+use crate::shared::{Shared, lock};
+use crate::stats::CycleReport;
+
+#[derive(Default)]
+struct State {
+    /// Cycles begun.
+    begun: u64,
+    /// Cycles completed.
+    completed: u64,
+    /// The cycle that somebody wants to see completed.
+    wanted: u64,
+    /// Whether the next cycle is to be a full one.
+    full: bool,
+    stop: bool,
+    last: Option<CycleReport>,
+}
+
+/// Requests to one heap's collector.
+#[derive(Default)]
+pub struct Control {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Control {
+    /// Asks for a cycle and does not wait. One that is under way is enough, unless a full one is wanted.
+    pub fn request(&self, full: bool) {
+        let mut state = lock(&self.state);
+        if state.begun == state.completed || full {
+            state.wanted = state.wanted.max(state.begun + 1);
+            state.full |= full;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Asks for a cycle that begins now or later, and waits until it is complete. `None` when the heap is closed first.
+    pub fn collect(&self, full: bool) -> Option<CycleReport> {
+        let mut state = lock(&self.state);
+        let mine = state.begun + 1;
+        state.wanted = state.wanted.max(mine);
+        state.full |= full;
+        self.changed.notify_all();
+        while state.completed < mine && !state.stop {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.completed < mine { None } else { state.last.clone() }
+    }
+
+    /// Waits until the cycle under way, if there is one, is complete.
+    pub fn wait_running(&self) {
+        let mut state = lock(&self.state);
+        let running = state.begun;
+        while state.completed < running && !state.stop {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Ends the collector's loop after the cycle under way.
+    pub fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a request; whether it is for a full cycle. `None` to end.
+    fn next(&self) -> Option<bool> {
+        let mut state = lock(&self.state);
+        while state.wanted <= state.begun && !state.stop {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.stop {
+            return None;
+        }
+        state.begun += 1;
+        Some(std::mem::take(&mut state.full))
+    }
+
+    fn complete(&self, report: CycleReport) {
+        let mut state = lock(&self.state);
+        state.completed = state.begun;
+        state.last = Some(report);
+        self.changed.notify_all();
+    }
+}
+
+/// The collector's thread. A panic in it means a broken invariant: mutators may be asleep in faults that nobody will
+/// serve, so the process ends.
+pub fn run(shared: &Arc<Shared>) {
+    block_signals();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        while let Some(full) = shared.control.next() {
+            let report = run_cycle(shared, full);
+            shared.control.complete(report);
+        }
+    }));
+    if outcome.is_err() {
+        eprintln!("subduct: fatal: the collector of heap {:?} failed; please report this", shared.options.name);
+        std::process::abort();
+    }
+}
+
+/// Leaves the process's signals to its other threads, which are interruptible where they need to be. Faults stay ours.
+fn block_signals() {
+    // SAFETY: plain calls on a signal set of our own and this thread's mask.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        for fault in [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP] {
+            libc::sigdelset(&raw mut set, fault);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}

@@ -1,0 +1,170 @@
+//! The cycle: what the collector does, from the first look at a root to the last freed region.
+//!
+//! ```text
+//!  mutators  ==|=======================|====================|=================================>
+//!             start                   end                 flip       faults serve themselves
+//!  collector   |---- mark ------------|------ plan --------|---- move ----------|-- finish --|
+//! ```
+//!
+//! 1. **Start.** All marks are cleared, concurrently. Then a rendezvous of a few microseconds: the write barrier goes on. From
+//!    here on mutators hand over each reference they overwrite (snapshot at the beginning, T. Yuasa 1990), and new
+//!    objects are born marked.
+//! 2. **Mark**, concurrently: everything that was reachable at the start, from the handle table. The bitmap gets a bit
+//!    for each live word; regions count live bytes; pages collect a signature of the regions they point into.
+//! 3. **End of mark.** A rendezvous: if no mutator has handed over an unmarked object, marking is complete. If one has,
+//!    it goes on; every round marks something new, so it ends. Mutators give up their chunks: what they allocate from
+//!    here on lies in regions that the plan leaves alone.
+//! 4. **Plan**, concurrently. Regions without a live byte are free at once. Sparse regions are chosen, and every object
+//!    in them gets a new place: destination base + live words before it. For each destination page the plan
+//!    notes which object it starts with, so that pages can be built in any order by anybody. Destination regions in
+//!    the leaves window are registered: nobody can reach them yet.
+//! 5. **Flip**, the one stop that makes system calls: with all mutators parked, `mremap(MREMAP_DONTUNMAP)` moves the page
+//!    tables of the slots window from view to shadow, `UFFDIO_REGISTER` arms the empty view, the barrier goes off. No
+//!    object, root or page is looked at. In this order: registered first, the kernel would move page by page.
+//! 6. **Move**, concurrently. The collector walks all pages; a mutator that touches one that is not ready makes it ready
+//!    itself. A page that stays is fixed in place through the shadow, a destination page is built there, and both are
+//!    mapped into the view with `UFFDIO_CONTINUE`, without a copy. So every reference a mutator can load is a new one.
+//! 7. **Finish**, concurrently. The registration ends, destinations become ordinary regions, sources are free, the shadow
+//!    is taken down in slices, free memory beyond the pool goes back to the machine.
+//!
+//! When nothing is worth moving, steps 5 to 7 shrink to a rendezvous that switches the barrier off. When the kernel refuses
+//! a call of the flip, the move is done in that same pause ([`CycleReport::fallback`]): no page is ever left
+//! unreachable. `pause` delivery does the same on purpose.
+//!
+//! References: Y. Kermany, E. Petrank, *The Compressor* (PLDI 2006), for the arithmetic of step 4; T. Yuasa, *Real-time garbage
+//! collection on general-purpose machines* (1990), for step 1; Linux commit a4609387859f (5.13) for step 5.
+
+use std::time::Instant;
+
+use crate::collector::flip::{self, Flip};
+use crate::collector::marking;
+use crate::compact::mover::Counters;
+use crate::compact::plan::{self, Eagerness, Plan};
+use crate::shared::{Shared, lock};
+use crate::space::{Role, Window};
+use crate::stats::CycleReport;
+use crate::verify;
+
+/// Regions are evacuated in an ordinary cycle when at most this share of them is alive.
+const SPARSE_SHARE: f64 = 0.5;
+/// The same in a full cycle, which is asked for and may cost more.
+const FULL_SHARE: f64 = 0.94;
+
+/// Runs one cycle.
+pub fn run_cycle(shared: &Shared, full: bool) -> CycleReport {
+    let mut report = CycleReport::begin(lock(&shared.figures).cycles + 1, shared.delivery, full);
+    let counted = Counted::now(&shared.mover.counters);
+    shared.prune_mutators();
+
+    marking::clear(shared);
+    let marked = timed(&mut report.mark_ms, || marking::run(shared));
+    (report.mark_start_us, report.mark_end_us) = (marked.start_us, marked.end_us);
+    (report.live_bytes, report.live_objects) = (marked.live_bytes, marked.live_objects);
+
+    let plan = timed(&mut report.plan_ms, || {
+        free_dead(shared);
+        let plan = plan::make(&shared.mover, eagerness(shared, full));
+        shared.mover.set_source_signature(plan.signature);
+        shared.mover.space.release_held();
+        plan
+    });
+
+    let mut before = None;
+    if plan.sources.is_empty() {
+        shared.rendezvous(|_| shared.set_barrier(0));
+    } else {
+        let flip = flip::flip(shared, &plan);
+        (report.pause_us, report.fallback) = (flip.pause_us, flip.fallback.clone());
+        timed(&mut report.move_ms, || {
+            if flip.is_moving {
+                shared.mover.work()
+            }
+        });
+        timed(&mut report.finish_ms, || finish(shared, &plan, &flip));
+        before = flip.before;
+    }
+    report.verified = verify::after_cycle(shared, before);
+    counted.report(&shared.mover.counters, &mut report);
+    give_back(shared, &plan, full, &mut report);
+    report
+}
+
+fn timed<T>(duration_ms: &mut f64, f: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = f();
+    *duration_ms = began.elapsed().as_secs_f64() * 1e3;
+    result
+}
+
+fn eagerness(shared: &Shared, full: bool) -> Eagerness {
+    let stress = shared.options.stress_bytes.is_some();
+    let live_share = if stress { 1.0 } else { [SPARSE_SHARE, FULL_SHARE][usize::from(full)] };
+    Eagerness { live_share, always: stress }
+}
+
+/// Frees what has no live byte and was in use when marking ended: large objects and whole regions.
+fn free_dead(shared: &Shared) {
+    let space = &shared.mover.space;
+    for window in Window::ALL {
+        for (id, region) in space.regions.iter(window) {
+            if region.live_bytes() > 0 || !space.was_held(id) {
+                continue;
+            }
+            match region.role() {
+                Role::LargeHead => space.free_large(id),
+                Role::Small => space.free(id),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Ends the move: nothing is registered any more, destinations are ordinary regions, sources are free.
+fn finish(shared: &Shared, plan: &Plan, flip: &Flip) {
+    let space = &shared.mover.space;
+    flip::unflip(shared, flip);
+    for id in &plan.sources {
+        shared.mover.forwarding.set_moving(*id, false);
+        space.free(*id);
+    }
+    for id in &plan.destinations {
+        space.adopt_destination(*id);
+    }
+}
+
+/// Trims the pool, sets the pace, and writes the cycle into the books.
+fn give_back(shared: &Shared, plan: &Plan, full: bool, report: &mut CycleReport) {
+    let space = &shared.mover.space;
+    space.trim_pool(shared.pacing.pool_bytes(full));
+    let used = space.budget_bytes().saturating_sub(space.collector_room_bytes());
+    shared.pacing.after_cycle(space.allocated_bytes(), report.live_bytes, used);
+    report.resident_bytes = space.windows.file().resident_bytes().unwrap_or(0);
+    report.regions_evacuated = plan.sources.len() as u64;
+    report.bytes_evacuated = plan.bytes;
+
+    let mut figures = lock(&shared.figures);
+    figures.cycles += 1;
+    (figures.live_bytes, figures.live_objects) = (report.live_bytes, report.live_objects);
+    if !plan.sources.is_empty() {
+        figures.moves += 1;
+        figures.bytes_evacuated += plan.bytes;
+        figures.pauses.add(report.pause_us);
+    }
+}
+
+/// The counters as they were when the cycle began.
+struct Counted([u64; 4]);
+
+impl Counted {
+    fn now(counters: &Counters) -> Self {
+        let all = [&counters.fixed, &counters.built, &counters.clean, &counters.faults];
+        Self(all.map(|counter| counter.load(std::sync::atomic::Ordering::Relaxed)))
+    }
+
+    fn report(&self, counters: &Counters, report: &mut CycleReport) {
+        let now = Self::now(counters).0;
+        let [fixed, built, clean, faults] = std::array::from_fn(|i| now[i] - self.0[i]);
+        (report.pages_fixed, report.pages_built) = (fixed, built);
+        (report.pages_installed, report.faults) = (clean, faults);
+    }
+}

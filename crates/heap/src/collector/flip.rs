@@ -1,0 +1,210 @@
+//! Step 5 of the cycle, and its undoing in step 7: when references change for everybody at once.
+
+use subduct_kernel::KernelError;
+use subduct_kernel::uffd::{FEATURE_MINOR_SHMEM, FEATURE_MISSING_SHMEM, FEATURE_SIGBUS, Userfaultfd};
+
+use crate::compact::Plan;
+use crate::fault::handler;
+use crate::fork;
+use crate::options::Delivery;
+use crate::shared::{Shared, lock};
+use crate::space::{Role, Window};
+use crate::verify;
+
+/// Bytes of the shadow that are taken down with the address-space lock held once.
+const RETIRE_BYTES: u64 = 4 << 20;
+
+/// How a flip went.
+pub struct Flip {
+    /// How long mutators were kept out, in microseconds.
+    pub pause_us: f64,
+    /// Whether pages are still to be made ready. Otherwise everything moved in the pause.
+    pub is_moving: bool,
+    /// Whether the slots window's page tables are in the shadow.
+    shadow_in_use: bool,
+    /// Ranges of the leaves window whose shadow is open, and which are registered while `is_moving`.
+    leaf_runs: Vec<(u64, u64)>,
+    /// Why everything moved in the pause although the delivery is concurrent.
+    pub fallback: Option<String>,
+    /// What the second tracer saw right before, with `verify`.
+    pub before: Option<verify::Snapshot>,
+}
+
+/// Features that `sigbus` delivery needs.
+pub const FEATURES: u64 = FEATURE_SIGBUS | FEATURE_MINOR_SHMEM | FEATURE_MISSING_SHMEM;
+
+/// Does on one page everything that a concurrent move does, and returns a descriptor for doing it again. Trying is the
+/// only way to know: distributions change kernels, and containers filter calls.
+///
+/// # Errors
+/// The first call that does not work here.
+pub fn try_out() -> Result<Userfaultfd, KernelError> {
+    use std::os::fd::AsFd;
+    use subduct_kernel::memfd::Memfd;
+    use subduct_kernel::memory::Reservation;
+    use subduct_kernel::uffd::continue_pages;
+
+    let page = subduct_kernel::page_size();
+    let userfaultfd = Userfaultfd::new(FEATURES)?;
+    let file = Memfd::new("subduct-try", page)?;
+    let range = Reservation::new(2 * page, page)?;
+    let (view, shadow) = (range.base(), range.base() + page);
+    range.map_file(view, page, file.as_fd(), 0)?;
+    file.populate(0, page)?;
+    range.move_page_tables(view, shadow, page)?;
+    userfaultfd.register(view, page)?;
+    let continued = continue_pages(userfaultfd.raw(), view, page);
+    userfaultfd.unregister(view, page)?;
+    if continued.errno == 0 {
+        return Ok(userfaultfd);
+    }
+    Err(KernelError {
+        call: "ioctl(UFFDIO_CONTINUE)",
+        address: view,
+        length: page,
+        errno: continued.errno,
+        remedy: "minor faults on shared memory need Linux 5.14; delivery=\"pause\" works without",
+    })
+}
+
+/// Flips: from its return on mutators see objects in their new places only.
+pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
+    let mut flip = Flip {
+        pause_us: 0.0,
+        is_moving: false,
+        shadow_in_use: false,
+        leaf_runs: plan.leaf_runs(&shared.mover.space),
+        fallback: None,
+        before: None,
+    };
+    let armed = match shared.delivery {
+        Delivery::Pause => Ok(false),
+        Delivery::Sigbus => prepare(shared, &flip.leaf_runs).map(|()| true),
+    };
+    let ((), pause_us) = shared.rendezvous(|mutators| {
+        flip.before = verify::before_flip(shared, mutators);
+        shared.set_barrier(0);
+        shared.bump_move_epoch();
+        match armed.and_then(|armed| if armed { begin_move(shared, &mut flip) } else { Ok(()) }) {
+            Ok(()) if flip.is_moving => {}
+            result => {
+                flip.fallback = result.err().map(|error| error.to_string());
+                disarm_leaves(shared, &flip.leaf_runs);
+                shared.mover.work_in_pause(shared.mover.space.windows.view());
+            }
+        }
+    });
+    flip.pause_us = pause_us;
+    flip
+}
+
+/// What can be done before the pause: page states, the handler, and the destinations that nobody can reach yet.
+fn prepare(shared: &Shared, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError> {
+    shared.mover.reset_pages();
+    handler::ensure_installed()?;
+    let userfaultfd = lock(&shared.userfaultfd);
+    let Some(userfaultfd) = userfaultfd.as_ref() else { return Ok(()) };
+    let windows = &shared.mover.space.windows;
+    for (start, end) in leaf_runs {
+        windows.open_shadow(*start, *end)?;
+        userfaultfd.register(windows.view().address(*start), (end - start) as usize)?;
+    }
+    Ok(())
+}
+
+/// The two system calls of the pause.
+fn begin_move(shared: &Shared, flip: &mut Flip) -> Result<(), KernelError> {
+    let userfaultfd = lock(&shared.userfaultfd);
+    let Some(userfaultfd) = userfaultfd.as_ref() else { return Ok(()) };
+    let windows = &shared.mover.space.windows;
+    windows.move_view_to_shadow()?;
+    flip.shadow_in_use = true;
+    userfaultfd.register(windows.view().address(0), windows.geometry().window_bytes(Window::Slots) as usize)?;
+    shared.mover.begin(userfaultfd.raw());
+    flip.is_moving = true;
+    Ok(())
+}
+
+/// Ends the registrations in the leaves window.
+fn disarm_leaves(shared: &Shared, leaf_runs: &[(u64, u64)]) {
+    let windows = &shared.mover.space.windows;
+    // A run that was never registered is fine: unregistering an ordinary mapping does nothing.
+    let disarmed = lock(&shared.userfaultfd).as_ref().is_none_or(|userfaultfd| {
+        let disarm = |(start, end): &(u64, u64)| {
+            userfaultfd.unregister(windows.view().address(*start), (end - start) as usize).is_ok()
+        };
+        leaf_runs.iter().all(disarm)
+    });
+    if !disarmed {
+        replace_descriptor(shared);
+    }
+}
+
+/// Ends every registration at once by closing the descriptor, when the kernel refuses to do it one by one.
+fn replace_descriptor(shared: &Shared) {
+    let mut userfaultfd = lock(&shared.userfaultfd);
+    if let Some(old) = userfaultfd.take() {
+        fork::forget(old.raw());
+    }
+    // Without a new one this heap goes on with everything moved in the pause.
+    *userfaultfd = Userfaultfd::new(FEATURES).ok();
+    if let Some(new) = userfaultfd.as_ref() {
+        fork::close_in_child(new.raw());
+    }
+}
+
+/// Undoes what the move needed: registrations and shadow.
+pub fn unflip(shared: &Shared, flip: &Flip) {
+    let windows = &shared.mover.space.windows;
+    if flip.is_moving {
+        shared.mover.ending();
+        let slots_bytes = windows.geometry().window_bytes(Window::Slots) as usize;
+        let ended =
+            lock(&shared.userfaultfd).as_ref().map(|uffd| uffd.unregister(windows.view().address(0), slots_bytes));
+        match ended {
+            Some(Ok(())) => disarm_leaves(shared, &flip.leaf_runs),
+            _ => replace_descriptor(shared),
+        }
+        shared.mover.end();
+    }
+    if shared.delivery == Delivery::Sigbus {
+        for (start, end) in &flip.leaf_runs {
+            retire_all(windows.close_shadow(*start, *end));
+        }
+    }
+    if flip.shadow_in_use {
+        retire_shadow(shared);
+    }
+}
+
+/// Takes the shadow down in slices, so that no other thread's mmap or fault waits for long, and then turns it into one
+/// empty reservation: the next flip moves whole page tables there only if nothing is left.
+fn retire_shadow(shared: &Shared) {
+    let space = &shared.mover.space;
+    let mut slice: Option<(u64, u64)> = None;
+    let flush = |slice: &mut Option<(u64, u64)>| {
+        if let Some((start, end)) = slice.take() {
+            retire_all(space.windows.drop_shadow_entries(start, end));
+        }
+    };
+    for (id, region) in space.regions.iter(Window::Slots) {
+        if region.resident_bytes() == 0 && region.role() == Role::Free {
+            flush(&mut slice);
+            continue;
+        }
+        slice = Some(slice.map_or((id.start(), id.end()), |(start, _)| (start, id.end())));
+        if slice.is_some_and(|(start, end)| end - start >= RETIRE_BYTES) {
+            flush(&mut slice);
+        }
+    }
+    flush(&mut slice);
+    retire_all(space.windows.close_shadow(0, space.geometry().window_bytes(Window::Slots)));
+}
+
+/// The reservation is ours and whole, so retiring it only fails when the kernel has no memory for a mapping's record:
+/// without an empty shadow there is no next flip.
+fn retire_all(result: subduct_kernel::Result<()>) {
+    if let Err(error) = result {
+        panic!("[inv.shadow.empty] the shadow cannot be retired: {error}");
+    }
+}

@@ -1,0 +1,108 @@
+//! Steps 1 to 3 of the cycle: clearing, marking beside the mutators, and knowing when it is complete.
+
+use std::sync::Arc;
+
+use crate::mark::Marker;
+use crate::mark::marker::live_bytes;
+use crate::mutator::Mutator;
+use crate::object::Value;
+use crate::shared::{BARRIER_LOG, BARRIER_TRACK, Shared};
+use crate::space::{Chunk, Role, Window};
+use crate::verify;
+
+/// What marking found.
+pub struct Marked {
+    /// How long mutators were kept out where it began, in microseconds.
+    pub start_us: f64,
+    /// The same where it ended; the longest of several attempts.
+    pub end_us: f64,
+    /// Live bytes, objects born marked included.
+    pub live_bytes: u64,
+    /// Live objects, objects born marked included.
+    pub live_objects: u64,
+}
+
+/// Forgets all marks. The barrier is off, so no mutator sets any.
+pub fn clear(shared: &Shared) {
+    let mover = &shared.mover;
+    for window in Window::ALL {
+        for (id, region) in mover.space.regions.iter(window) {
+            match region.role() {
+                // A large object's other regions have no marks, but signatures.
+                Role::LargeTail => mover.marks.clear_region(&mover.space.regions, id),
+                _ if region.live_bytes() > 0 => mover.marks.clear_region(&mover.space.regions, id),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Marks everything that is reachable when it begins. Afterwards mutators hold no chunk of a region that was in use.
+pub fn run(shared: &Shared) -> Marked {
+    let mover = &shared.mover;
+    let ((), start_us) = shared.rendezvous(|mutators| {
+        // Logs may hold entries from the end of the last mark.
+        take_logs(shared, mutators);
+        for mutator in mutators {
+            // SAFETY: inside the rendezvous.
+            unsafe { mutator.local() }.born = 0;
+        }
+        shared.set_barrier(BARRIER_LOG | BARRIER_TRACK);
+    });
+
+    let mut marker = Marker::new(&mover.space, &mover.marks);
+    let view = mover.space.windows.view();
+    for slot in shared.handles.slots() {
+        // Acquire: pairs with the release of the mutator that stored it; see `Marker::header`.
+        let word = mover.space.windows.word(view, slot).load(std::sync::atomic::Ordering::Acquire);
+        marker.push(Value::from_bits(word));
+    }
+    let mut end_us: f64 = 0.0;
+    loop {
+        marker.drain();
+        shared.take_logs().into_iter().flatten().for_each(|value| marker.push(value));
+        marker.drain();
+        let (born, pause_us) = shared.rendezvous(|mutators| try_end(shared, mutators, &mut marker));
+        end_us = end_us.max(pause_us);
+        if let Some(born) = born {
+            let (live_bytes, live_objects) = (live_bytes(&mover.space), marker.objects() + born);
+            return Marked { start_us, end_us, live_bytes, live_objects };
+        }
+    }
+}
+
+/// Takes the references that mutators have logged.
+fn take_logs(shared: &Shared, mutators: &[Arc<Mutator>]) -> Vec<Value> {
+    let mut logged: Vec<Value> = shared.take_logs().into_iter().flatten().collect();
+    for mutator in mutators {
+        // SAFETY: inside the rendezvous.
+        logged.append(&mut unsafe { mutator.local() }.log);
+    }
+    logged
+}
+
+/// Ends marking if nothing unmarked was logged, and counts the objects that were born marked. Otherwise gives the marker
+/// more to do.
+fn try_end(shared: &Shared, mutators: &[Arc<Mutator>], marker: &mut Marker) -> Option<u64> {
+    let mut more = false;
+    for value in take_logs(shared, mutators) {
+        if value.as_ref().is_some_and(|object| !shared.mover.marks.is_marked(object.offset())) {
+            marker.push(value);
+            more = true;
+        }
+    }
+    if more {
+        return None;
+    }
+    verify::after_mark(shared);
+    let mut born = 0;
+    for mutator in mutators {
+        // SAFETY: inside the rendezvous.
+        let local = unsafe { mutator.local() };
+        local.chunks = [Chunk::default(); 2];
+        born += local.born;
+    }
+    shared.mover.space.hold_partial();
+    shared.set_barrier(BARRIER_TRACK);
+    Some(born)
+}

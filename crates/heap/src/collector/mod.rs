@@ -1,0 +1,7 @@
+//! The collector: one thread for each heap, and the cycle it runs.
+
+pub mod control;
+pub mod cycle;
+pub mod flip;
+pub mod marking;
+pub mod pacing;

@@ -1,0 +1,319 @@
+//! The move: every page of the flipped window is made ready once and mapped back, by the worker or by whoever touches
+//! it first.
+//!
+//! [`Mover::serve`] is what a fault does; [`Mover::work`] is what the worker does. Both claim a page, make it ready
+//! through the shadow, install it with `UFFDIO_CONTINUE`, and publish it.
+//!
+//! `[inv.flip.to-space]` After the flip no thread can load a reference to a moved object from the view: a page with
+//! such references is not mapped before they are rewritten.
+//! `[inv.forward.total]` Every marked object of a source has a place, and it is the one the plan gave it.
+//! `[inv.plan.origin]` The objects from a destination page's origin on fill the page up to the region's used end.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use subduct_kernel::uffd::continue_pages;
+
+use crate::compact::Forwarding;
+use crate::compact::page::Work;
+use crate::fault::fatal;
+use crate::fault::page_state::{Claim, PageState};
+use crate::mark::Marks;
+use crate::object::Ref;
+use crate::space::table::SideTable;
+use crate::space::{Base, PageId, RegionId, Role, Space, Window};
+
+/// Pages that one fault makes ready: 32 KiB where pages have 4 KiB.
+const FAULT_PAGES: u32 = 8;
+/// Pages that the worker claims before it installs them: what a mutator may have to wait for.
+const WORKER_PAGES: u32 = 64;
+
+/// No move is under way.
+const IDLE: u32 = 0;
+/// Pages may be not ready.
+const MOVING: u32 = 1;
+/// All pages in use are ready; the registration is being ended.
+const ENDING: u32 = 2;
+
+/// Pages made ready since the heap was made, by what it took and by whom.
+#[derive(Default)]
+pub struct Counters {
+    /// Faults served on mutator threads.
+    pub faults: AtomicU64,
+    /// Pages that the worker made ready.
+    pub worker_pages: AtomicU64,
+    /// Pages fixed in place.
+    pub fixed: AtomicU64,
+    /// Pages built.
+    pub built: AtomicU64,
+    /// Pages installed as they were.
+    pub clean: AtomicU64,
+}
+
+/// Everything that making pages ready needs. Shared with the SIGBUS handler.
+pub struct Mover {
+    /// Memory and regions.
+    pub space: Space,
+    /// What is alive.
+    pub marks: Marks,
+    /// Where it goes.
+    pub forwarding: Forwarding,
+    /// Counts for reports.
+    pub counters: Counters,
+    pages: SideTable<PageState>,
+    /// For each destination page: its first object / 8 in the high 48 bits, words of it that lie before in the low 16.
+    origins: SideTable<AtomicU64>,
+    source_signature: AtomicU64,
+    /// `IDLE`, `MOVING` from the flip on, `ENDING` from when the last page is ready until nothing is registered.
+    phase: AtomicU32,
+    userfaultfd: AtomicI32,
+}
+
+impl Mover {
+    /// A mover for a fresh space.
+    ///
+    /// # Errors
+    /// As [`SideTable::new`].
+    pub fn new(space: Space) -> subduct_kernel::Result<Self> {
+        let geometry = *space.geometry();
+        let pages = (geometry.total_bytes() / geometry.page_bytes()) as usize;
+        Ok(Self {
+            marks: Marks::new(geometry)?,
+            forwarding: Forwarding::new(&geometry)?,
+            counters: Counters::default(),
+            pages: SideTable::new(pages)?,
+            origins: SideTable::new(pages)?,
+            source_signature: AtomicU64::new(0),
+            phase: AtomicU32::new(IDLE),
+            userfaultfd: AtomicI32::new(-1),
+            space,
+        })
+    }
+
+    /// Whether a move is under way.
+    #[inline]
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        // Acquire: pairs with `begin`.
+        self.phase.load(Ordering::Acquire) != IDLE
+    }
+
+    /// Signature bits of the regions that move.
+    #[inline]
+    #[must_use]
+    pub fn source_signature(&self) -> u64 {
+        self.source_signature.load(Ordering::Relaxed)
+    }
+
+    /// Sets the regions that move, as signature bits. Before the flip.
+    pub fn set_source_signature(&self, signature: u64) {
+        self.source_signature.store(signature, Ordering::Relaxed);
+    }
+
+    /// Resets the page states of all regions in use, before a flip; nobody looks at them then.
+    pub fn reset_pages(&self) {
+        let geometry = self.space.geometry();
+        // The whole slots window, free regions too: mutators may take them during the move.
+        let slots = geometry.pages(0, geometry.window_bytes(Window::Slots));
+        self.pages.clear(slots.start as usize..slots.end as usize);
+        for (id, _) in self.space.regions.iter(Window::Leaves).filter(|(_, region)| region.role() == Role::Destination)
+        {
+            let pages = geometry.pages(id.start(), id.end());
+            self.pages.clear(pages.start as usize..pages.end as usize);
+        }
+    }
+
+    /// Declares that pages may be not ready, in the rendezvous of the flip.
+    pub fn begin(&self, userfaultfd: RawFd) {
+        self.userfaultfd.store(userfaultfd, Ordering::Relaxed);
+        // Release: whoever sees the move sees the plan and the descriptor.
+        self.phase.store(MOVING, Ordering::Release);
+    }
+
+    /// Declares that every page in use is ready. Before the registration ends: faults that are on their way are
+    /// served as before, but may find that there is nothing left to install into.
+    pub fn ending(&self) {
+        self.phase.store(ENDING, Ordering::Release);
+    }
+
+    /// Declares the move over: nothing is registered any more.
+    pub fn end(&self) {
+        self.phase.store(IDLE, Ordering::Release);
+    }
+
+    /// Records that the object at `from` will fill `[start, end)`: the origin of every page that starts in there.
+    pub fn origins_of(&self, start: u64, end: u64, from: Ref) {
+        let geometry = self.space.geometry();
+        for page in geometry.pages(start, end) {
+            let page_start = geometry.page_start(PageId(page));
+            if page_start >= start {
+                let skip = (page_start - start) / 8;
+                self.origins.get(page as usize).store((from.offset() / 8) << 16 | skip, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The object with which a destination page starts, and how many of its words lie before the page.
+    #[must_use]
+    pub fn origin(&self, page: PageId) -> (Ref, u64) {
+        let entry = self.origins.get(page.index()).load(Ordering::Relaxed);
+        (Ref::at((entry >> 16) * 8), entry & 0xffff)
+    }
+
+    /// Makes the page at `offset` ready, and its neighbours that nobody has claimed. Fault path.
+    pub fn serve(&self, offset: u64) {
+        let page = self.space.geometry().page_of(offset);
+        match self.pages.get(page.index()).claim() {
+            Claim::Mine => {
+                let end = self.pages_in_use_end(page).min(page.0 + FAULT_PAGES);
+                self.serve_run(page, end);
+            }
+            Claim::Busy => self.pages.get(page.index()).wait_ready(),
+            // The kernel may have dropped the entry of a page that was ready.
+            Claim::Ready => self.install(page, page.next()),
+        }
+    }
+
+    /// Makes a range ready that a mutator is about to fill, without a fault for each page.
+    pub fn prepare(&self, start: u64, end: u64) {
+        let mut page = self.space.geometry().page_of(start);
+        let end = PageId(self.space.geometry().pages(start, end).end);
+        while page < end {
+            page = match self.pages.get(page.index()).claim() {
+                Claim::Mine => self.serve_run(page, end.0),
+                Claim::Busy | Claim::Ready => page.next(),
+            };
+        }
+    }
+
+    /// Makes a claimed page and the pending ones behind it, up to `end`, ready. Returns the page behind the last.
+    fn serve_run(&self, first: PageId, end: u32) -> PageId {
+        let write = self.space.windows.shadow();
+        let mut page = first;
+        loop {
+            self.count(self.make_ready(page, write), 1);
+            page = page.next();
+            if page.0 >= end || self.pages.get(page.index()).claim() != Claim::Mine {
+                break;
+            }
+        }
+        self.install(first, page);
+        self.publish(first, page);
+        page
+    }
+
+    /// The page behind the last resident one of a page's region.
+    fn pages_in_use_end(&self, page: PageId) -> u32 {
+        let id = self.space.geometry().region_of_page(page);
+        self.space.geometry().pages(id.start(), id.start() + self.space.regions.get(id).resident_bytes()).end
+    }
+
+    fn publish(&self, first: PageId, end: PageId) {
+        (first.0..end.0).for_each(|page| self.pages.get(page as usize).publish());
+    }
+
+    fn count(&self, work: Work, pages: u64) {
+        let counter = match work {
+            Work::Clean => &self.counters.clean,
+            Work::Fixed => &self.counters.fixed,
+            Work::Built => &self.counters.built,
+        };
+        counter.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Maps pages that are ready into the view.
+    fn install(&self, first: PageId, end: PageId) {
+        let geometry = self.space.geometry();
+        let mut address = self.space.windows.view().address(geometry.page_start(first));
+        let stop = self.space.windows.view().address(geometry.page_start(end));
+        let mut again = 0;
+        while address < stop {
+            let done = continue_pages(self.userfaultfd.load(Ordering::Relaxed), address, stop - address);
+            address += done.mapped;
+            match done.errno {
+                0 => return,
+                // Somebody mapped the next page before us, which is as good.
+                libc::EEXIST => address += geometry.page_bytes() as usize,
+                // Partly done (the next page is mapped), or the address space is changing: go on from there.
+                libc::EAGAIN if done.mapped > 0 => {}
+                libc::EAGAIN | libc::ENOMEM if again < 10_000 => {
+                    again += 1;
+                    std::thread::yield_now();
+                }
+                // The move is over: the page is in the file, and the view is an ordinary mapping again.
+                libc::ENOENT | libc::EINVAL if self.phase.load(Ordering::Acquire) != MOVING => return,
+                errno => fatal("UFFDIO_CONTINUE cannot install a page", address, errno),
+            }
+        }
+    }
+
+    /// Makes every page ready that is not: the worker's part of the move. Returns when all are.
+    pub fn work(&self) {
+        for (id, region) in self.space.regions.iter(Window::Slots) {
+            if !matches!(region.role(), Role::Free | Role::Reserved | Role::Source) {
+                self.work_region(id);
+            }
+        }
+        for (id, region) in self.space.regions.iter(Window::Leaves) {
+            if region.role() == Role::Destination {
+                self.work_region(id);
+            }
+        }
+    }
+
+    fn work_region(&self, id: RegionId) {
+        let region = self.space.regions.get(id);
+        let length = match region.role() {
+            Role::Destination => region.used_bytes(),
+            _ => region.resident_bytes(),
+        };
+        let pages = self.space.geometry().pages(id.start(), id.start() + length);
+        let write = self.space.windows.shadow();
+        let mut run = PageId(pages.start)..PageId(pages.start);
+        let mut done = 0;
+        for page in pages.clone().map(PageId) {
+            if self.pages.get(page.index()).claim() == Claim::Mine {
+                self.count(self.make_ready(page, write), 1);
+                done += 1;
+                run.end = page.next();
+                if run.end.0 - run.start.0 < WORKER_PAGES {
+                    continue;
+                }
+            }
+            self.finish_run(&mut run, page.next());
+        }
+        self.finish_run(&mut run, PageId(pages.end));
+        self.counters.worker_pages.fetch_add(done, Ordering::Relaxed);
+        for page in pages {
+            self.pages.get(page as usize).wait_ready();
+        }
+    }
+
+    fn finish_run(&self, run: &mut std::ops::Range<PageId>, next: PageId) {
+        if run.start < run.end {
+            self.install(run.start, run.end);
+            self.publish(run.start, run.end);
+        }
+        *run = next..next;
+    }
+
+    /// Makes everything ready at once, with every mutator parked and without userfaultfd: the `pause` delivery, the way
+    /// out when a flip fails, and the oracle for the rest. Writes through `write`.
+    pub fn work_in_pause(&self, write: Base) {
+        for (id, region) in self.space.regions.iter_all() {
+            let is_slots = self.space.geometry().window_of(id.start()) == Window::Slots;
+            let length = match region.role() {
+                Role::Destination => region.used_bytes(),
+                Role::Free | Role::Reserved | Role::Source => 0,
+                _ if is_slots => region.resident_bytes(),
+                _ => 0,
+            };
+            for page in self.space.geometry().pages(id.start(), id.start() + length).map(PageId) {
+                let work = self.make_ready(page, write);
+                if work != Work::Clean {
+                    self.count(work, 1);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Which regions to evacuate, and where every one of their objects goes.
+//!
+//! The plan is made while mutators run: it reads marks and headers, and writes only tables that nobody reads before
+//! the flip.
+
+use crate::compact::mover::Mover;
+use crate::mark::bitmap::signature_bit;
+use crate::object::{Header, Ref};
+use crate::space::layout::{REGION_BYTES, block_of};
+use crate::space::{RegionId, Role, Shortage, Space, Window};
+
+/// How eagerly to evacuate.
+#[derive(Clone, Copy, Debug)]
+pub struct Eagerness {
+    /// Regions with at most this share of their resident bytes alive are evacuated.
+    pub live_share: f64,
+    /// Evacuate even where no region is gained.
+    pub always: bool,
+}
+
+/// What moves in one cycle.
+#[derive(Default)]
+pub struct Plan {
+    /// Regions to evacuate, in the order in which their objects are laid out.
+    pub sources: Vec<RegionId>,
+    /// Regions to build, in the same order.
+    pub destinations: Vec<RegionId>,
+    /// Signature bits of the sources: a page without any of them has nothing to fix.
+    pub signature: u64,
+    /// Bytes of objects that move.
+    pub bytes: u64,
+    /// Whether memory was too short to evacuate everything that was worth it.
+    pub truncated: bool,
+}
+
+impl Plan {
+    /// Destinations in the leaves window, as runs of neighbours: each is one registration.
+    #[must_use]
+    pub fn leaf_runs(&self, space: &Space) -> Vec<(u64, u64)> {
+        let is_leaf = |id: &&RegionId| space.geometry().window_of(id.start()) == Window::Leaves;
+        let mut ids: Vec<_> = self.destinations.iter().filter(is_leaf).copied().collect();
+        ids.sort_unstable();
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for id in ids {
+            match runs.last_mut() {
+                Some((_, end)) if *end == id.start() => *end = id.end(),
+                _ => runs.push((id.start(), id.end())),
+            }
+        }
+        runs
+    }
+}
+
+/// Lays objects out in destination regions.
+struct Layout<'m> {
+    mover: &'m Mover,
+    window: Window,
+    /// Where the next object goes; `None` before the first destination.
+    at: Option<u64>,
+    /// Bytes of objects that are still to come, to make no more resident than needed.
+    left: u64,
+}
+
+/// Chooses regions and lays out their objects.
+#[must_use]
+pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
+    let mut plan = Plan::default();
+    for window in Window::ALL {
+        let chosen = choose(mover, window, eagerness, &mut plan);
+        let left = chosen.iter().map(|id| mover.space.regions.get(*id).live_bytes()).sum();
+        let mut layout = Layout { mover, window, at: None, left };
+        for id in chosen {
+            if layout.place_region(id, &mut plan).is_err() {
+                plan.truncated = true;
+                break;
+            }
+        }
+        layout.close_destination();
+    }
+    for pair in plan.sources.windows(2) {
+        mover.space.regions.get(pair[0]).set_head(pair[1]);
+    }
+    for id in &plan.sources {
+        mover.space.regions.get(*id).set_role(Role::Source);
+        mover.forwarding.set_moving(*id, true);
+        plan.signature |= signature_bit(*id);
+    }
+    plan
+}
+
+/// The regions of a window that are worth evacuating, in address order, as many as there is room to build
+/// destinations for.
+fn choose(mover: &Mover, window: Window, eagerness: Eagerness, plan: &mut Plan) -> Vec<RegionId> {
+    let space = &mover.space;
+    let share = |id: RegionId| {
+        let region = space.regions.get(id);
+        region.live_bytes() as f64 / region.resident_bytes().max(1) as f64
+    };
+    let candidates = space
+        .regions
+        .iter(window)
+        .filter(|(id, region)| region.role() == Role::Small && space.was_held(*id) && region.live_bytes() > 0);
+    let mut chosen: Vec<_> = candidates.map(|(id, _)| id).filter(|id| share(*id) <= eagerness.live_share).collect();
+    chosen.sort_by(|a, b| share(*a).total_cmp(&share(*b)));
+    // Two regions to spare: each window's last destination is rounded up, and objects do not straddle regions.
+    let planned: u64 = plan.bytes;
+    let mut room = (space.collector_room_bytes().saturating_sub(2 * REGION_BYTES)).saturating_sub(planned) * 7 / 8;
+    let affordable = chosen.iter().take_while(|id| {
+        let live = space.regions.get(**id).live_bytes();
+        let fits = live <= room;
+        room = room.saturating_sub(live);
+        fits
+    });
+    let affordable = affordable.count();
+    plan.truncated |= affordable < chosen.len();
+    chosen.truncate(affordable);
+    let (live, resident) = chosen
+        .iter()
+        .map(|id| space.regions.get(*id))
+        .fold((0, 0), |(live, resident), region| (live + region.live_bytes(), resident + region.resident_bytes()));
+    if !eagerness.always && live + REGION_BYTES / 2 > resident {
+        // Moving everything would not give back even half a region.
+        chosen.clear();
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+impl Layout<'_> {
+    /// Lays out one region's objects, all or none.
+    fn place_region(&mut self, id: RegionId, plan: &mut Plan) -> Result<(), Shortage> {
+        let space = &self.mover.space;
+        let (at, destinations) = (self.at, plan.destinations.len());
+        for block in block_of(id.start())..block_of(id.end()) {
+            self.mover.forwarding.begin_block(block, self.mover.marks.block(block));
+        }
+        if let Err(shortage) = self.place_objects(id, plan) {
+            for unused in plan.destinations.drain(destinations..) {
+                space.free(unused);
+            }
+            self.at = at;
+            return Err(shortage);
+        }
+        plan.sources.push(id);
+        let live = space.regions.get(id).live_bytes();
+        plan.bytes += live;
+        self.left -= live;
+        Ok(())
+    }
+
+    fn place_objects(&mut self, id: RegionId, plan: &mut Plan) -> Result<(), Shortage> {
+        let (space, marks) = (&self.mover.space, &self.mover.marks);
+        let view = space.windows.view();
+        let mut from = id.start();
+        let mut placed = 0;
+        while let Some(object) = marks.next_marked(from, id.end()) {
+            let header = self.mover.header(view, Ref::at(object));
+            let to = self.room_for(header, self.left - placed, plan)?;
+            self.mover.forwarding.record(Ref::at(object), Ref::at(to));
+            self.mover.origins_of(to, to + header.bytes(), Ref::at(object));
+            self.at = Some(to + header.bytes());
+            placed += header.bytes();
+            from = object + header.bytes();
+        }
+        Ok(())
+    }
+
+    /// Where the next object goes: behind the last one, or at the start of another destination.
+    fn room_for(&mut self, header: Header, left: u64, plan: &mut Plan) -> Result<u64, Shortage> {
+        if let Some(at) = self.at
+            && at + header.bytes() <= plan.destinations.last().map_or(0, |id| id.end())
+        {
+            return Ok(at);
+        }
+        let resident = left.min(REGION_BYTES);
+        let id = self.mover.space.take_destination(self.window, resident)?;
+        // Closed only now: a shortage must leave the layout as it was.
+        self.close_destination();
+        plan.destinations.push(id);
+        Ok(id.start())
+    }
+
+    /// Notes how much of the last destination is used.
+    fn close_destination(&mut self) {
+        if let Some(at) = self.at {
+            let id = RegionId::of(at - 8);
+            self.mover.space.regions.get(id).set_used_bytes(at - id.start());
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What can go wrong for users of a heap.
+
+use std::fmt;
+
+use subduct_kernel::KernelError;
+
+/// An error that leaves the heap as it was.
+#[derive(Debug, Clone)]
+pub enum Error {
+    /// A system call failed.
+    Kernel(KernelError),
+    /// This machine cannot do what was asked for.
+    Unsupported {
+        /// What.
+        what: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The budget is used up by live data.
+    Full {
+        /// Bytes the operation needed.
+        requested: u64,
+        /// Bytes found alive by the last mark.
+        live: u64,
+        /// Bytes resident.
+        resident: u64,
+        /// The limit.
+        budget: u64,
+    },
+    /// The heap is closed, or belongs to another process.
+    Closed {
+        /// Which of them, in words.
+        reason: String,
+    },
+    /// One object would be larger than an object can be.
+    TooLarge,
+    /// An option is out of range.
+    BadOption(String),
+    /// Verification found the heap broken.
+    Broken(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(error) => error.fmt(f),
+            Self::Unsupported { what, remedy } => write!(f, "{what}; {remedy}"),
+            Self::Full { requested, live, resident, budget } => write!(
+                f,
+                "the heap is full: {requested} bytes asked for, {live} alive, {resident} resident, budget {budget}; \
+                 delete data or raise the budget"
+            ),
+            Self::Closed { reason } => f.write_str(reason),
+            Self::TooLarge => f.write_str("one object can hold at most 2 GiB of bytes or 268 million items"),
+            Self::BadOption(text) => f.write_str(text),
+            Self::Broken(text) => write!(f, "the heap is broken: {text}; please report this"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<KernelError> for Error {
+    fn from(error: KernelError) -> Self {
+        Self::Kernel(error)
+    }
+}

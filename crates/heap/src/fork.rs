@@ -1,0 +1,58 @@
+//! A forked child has no heap: its memory is not inherited, its descriptors are closed, and its first use says so.
+
+use std::os::fd::RawFd;
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+/// Descriptors that a child closes: a memfd and a userfaultfd for each heap.
+const DESCRIPTORS_MAX: usize = 512;
+
+static FORKS: AtomicU64 = AtomicU64::new(0);
+static DESCRIPTORS: [AtomicI32; DESCRIPTORS_MAX] = [const { AtomicI32::new(-1) }; DESCRIPTORS_MAX];
+
+/// How many forks lie between this process and the first that asked. A heap of another number is not ours.
+#[inline]
+#[must_use]
+pub fn generation() -> u64 {
+    // Relaxed: a child has one thread when the number changes.
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Runs in a child, before anything else does. Async-signal-safe.
+extern "C" fn in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    for descriptor in &DESCRIPTORS {
+        let fd = descriptor.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            // SAFETY: the child's copy of a descriptor that only its parent's heap uses; the owning object is never
+            // dropped in a child (see `Shared`).
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Makes children notice. Once for the process.
+pub fn watch() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        // SAFETY: the handler is a plain function that lives for ever and is async-signal-safe.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+/// Has children close a descriptor. Without a free place it stays open in children, which costs them memory only.
+pub fn close_in_child(fd: RawFd) {
+    for descriptor in &DESCRIPTORS {
+        if descriptor.compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return;
+        }
+    }
+}
+
+/// Forgets a descriptor that is about to be closed here.
+pub fn forget(fd: RawFd) {
+    for descriptor in &DESCRIPTORS {
+        // Nobody else has this number: it is open, and ours.
+        let _ = descriptor.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}

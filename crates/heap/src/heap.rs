@@ -1,0 +1,415 @@
+//! A heap, as its users see it. A value: many in a process, no global state but the table of the SIGBUS handler.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+
+use subduct_kernel::uffd::Userfaultfd;
+use subduct_kernel::{GIB, membarrier, page_size};
+
+use crate::clock;
+use crate::collector::{control, flip};
+use crate::compact::Mover;
+use crate::error::Error;
+use crate::fault::handler;
+use crate::fork;
+use crate::mutator::op::Leave;
+use crate::mutator::{Handle, Mutator, Op, Request, Retry, thread};
+use crate::object::{Kind, RAW_MAX, dict};
+use crate::options::{Delivery, Options};
+use crate::shared::{Roots, Shared, lock};
+use crate::space::layout::{LARGE_BYTES, REGION_BYTES};
+use crate::space::{Geometry, RegionId, Shortage, Space, Windows};
+use crate::stats::{CycleReport, Stats, VerifyReport};
+use crate::verify;
+
+/// Smallest budget in bytes: handles, one region for each window, and their destinations.
+const BUDGET_MIN: u64 = 8 << 20;
+/// Largest budget in bytes: 16 TiB of pages can be numbered, and the windows are four times the budget.
+const BUDGET_MAX: u64 = 2 << 40;
+/// Slots of a cache of strings.
+const INTERNER_SLOTS: usize = 4096;
+/// Cycles that a thread waits for before it gives up: one that runs already, one of its own, a full one, and one more
+/// for what the first full one could not evacuate for want of room.
+const ATTEMPTS: u32 = 4;
+
+/// A heap. Clones share it; the last one closes it.
+#[derive(Clone)]
+pub struct Heap(Arc<Owner>);
+
+/// Owns the collector's thread; the state is shared with it.
+struct Owner {
+    shared: Arc<Shared>,
+    collector: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Why an attempt at an operation ended without a result.
+#[derive(Debug)]
+pub enum Stalled {
+    /// Call [`Heap::make_room`] and try again.
+    Retry(Retry),
+    /// It cannot succeed.
+    Error(Error),
+}
+
+impl From<Error> for Stalled {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Heap {
+    /// A fresh, empty heap.
+    ///
+    /// # Errors
+    /// [`Error::BadOption`], [`Error::Unsupported`] when the wanted delivery cannot work here, [`Error::Kernel`].
+    pub fn new(options: Options) -> Result<Self, Error> {
+        if !(BUDGET_MIN..=BUDGET_MAX).contains(&options.budget_bytes) {
+            let budget = options.budget_bytes;
+            return Err(Error::BadOption(format!("the budget must be between 8 MiB and 2 TiB, not {budget} bytes")));
+        }
+        clock::calibrate();
+        fork::watch();
+        membarrier::register()?;
+        let (delivery, userfaultfd) = choose_delivery(options.delivery)?;
+        let window = (2 * options.budget_bytes).next_multiple_of(GIB as u64);
+        let geometry = Geometry::new(page_size(), window, window);
+        let windows = Windows::new(&options.name, geometry)?;
+        let mover = Mover::new(Space::new(windows, options.budget_bytes))?;
+        fork::close_in_child(mover.space.windows.file().raw());
+        let shared = Arc::new(Shared::new(options, delivery, mover, userfaultfd));
+        if delivery == Delivery::Sigbus {
+            serve_faults(&shared)?;
+        }
+        let collector = {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name("subduct".to_owned());
+            thread.spawn(move || control::run(&shared)).map_err(|error| Error::Unsupported {
+                what: format!("the collector's thread cannot start: {error}"),
+                remedy: "raise the limit on threads (ulimit -u)".to_owned(),
+            })?
+        };
+        let heap = Self(Arc::new(Owner { shared, collector: std::sync::Mutex::new(Some(collector)) }));
+        heap.make_roots()?;
+        Ok(heap)
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    fn make_roots(&self) -> Result<(), Error> {
+        let roots = self.run(|op| {
+            let root = dict::new(op, 0)?;
+            let root = op.handle_new(root)?;
+            let mut interner = || {
+                let cache = op.alloc(Kind::Interner, INTERNER_SLOTS, 0)?;
+                op.handle_new(cache)
+            };
+            Ok(Roots { root, interners: [interner()?, interner()?] })
+        })?;
+        let set = self.shared().roots.set(roots);
+        debug_assert!(set.is_ok(), "roots are made once");
+        Ok(())
+    }
+
+    /// Unique in the process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.shared().id
+    }
+
+    /// The root dict. Never dropped.
+    ///
+    /// # Panics
+    /// Never: made with the heap.
+    #[must_use]
+    pub fn root(&self) -> Handle {
+        self.shared().roots.get().expect("made with the heap").root
+    }
+
+    /// Changes whenever objects may have moved; read it inside an operation to rely on addresses read there.
+    #[must_use]
+    pub fn move_epoch(&self) -> u64 {
+        self.shared().move_epoch()
+    }
+
+    /// Runs an operation once. The closure may run Python no more than it may block: mutators of the whole heap wait for
+    /// it.
+    ///
+    /// # Errors
+    /// [`Stalled::Retry`] when it must be run again after [`Heap::make_room`]; [`Stalled::Error`].
+    pub fn attempt<T>(&self, mut f: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> Result<T, Stalled> {
+        let shared = self.shared();
+        if shared.is_forked() {
+            return Err(self.closed().into());
+        }
+        let current = thread::current(shared.id, || Ok::<_, Error>(shared.add_mutator()));
+        let Some(Ok(mutator)) = current else {
+            let reason = "this thread is ending and cannot use heaps any more".to_owned();
+            return Err(Error::Closed { reason }.into());
+        };
+        // SAFETY: the thread's list and the heap's list hold the mutator as long as the thread lives.
+        let mutator: &Mutator = unsafe { &*mutator };
+        assert!(!mutator.presence.is_inside(), "[inv.op.not-nested] a heap operation inside a heap operation");
+        let began_ticks = clock::ticks();
+        mutator.presence.enter(&shared.gate);
+        let _leave = Leave { mutator, began_ticks };
+        if shared.is_closed() {
+            return Err(self.closed().into());
+        }
+        // SAFETY: this thread's mutator, just entered, not nested (checked above).
+        let mut op = unsafe { Op::begin(shared, mutator) };
+        op.ensure_roots().and_then(|()| f(&mut op)).map_err(Stalled::Retry)
+    }
+
+    /// Runs an operation to its end, waiting for memory where needed.
+    ///
+    /// # Errors
+    /// As [`Heap::make_room`].
+    pub fn run<T>(&self, mut f: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> Result<T, Error> {
+        loop {
+            match self.attempt(&mut f) {
+                Ok(value) => return Ok(value),
+                Err(Stalled::Error(error)) => return Err(error),
+                Err(Stalled::Retry(retry)) => self.make_room(&retry)?,
+            }
+        }
+    }
+
+    /// Makes what an operation lacked: waits for another thread, reserves regions for a large object, or collects. Blocks;
+    /// the caller holds no lock that other users of the heap need.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when even a full collection does not help, [`Error::TooLarge`], [`Error::Closed`],
+    /// [`Error::Kernel`] when the machine itself has no memory left.
+    pub fn make_room(&self, retry: &Retry) -> Result<(), Error> {
+        let began = clock::ticks();
+        let result = match retry {
+            Retry::Busy => {
+                std::thread::yield_now();
+                Ok(())
+            }
+            Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
+            Retry::Space(request) => self.make_space(*request),
+        };
+        let shared = self.shared();
+        if let Some(Ok(mutator)) = thread::current(shared.id, || Ok::<_, Error>(shared.add_mutator())) {
+            // SAFETY: as in `attempt`.
+            let mutator: &Mutator = unsafe { &*mutator };
+            Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
+        }
+        result
+    }
+
+    fn make_space(&self, request: Request) -> Result<(), Error> {
+        let shared = self.shared();
+        for attempt in 0..=ATTEMPTS {
+            match self.try_reserve(request) {
+                Ok(()) => return Ok(()),
+                Err(Shortage::Kernel(error)) => return Err(error.into()),
+                Err(Shortage::Budget | Shortage::Fragmented) => {}
+            }
+            match attempt {
+                0 => shared.control.wait_running(),
+                ATTEMPTS => break,
+                _ => drop(shared.control.collect(attempt > 1).ok_or_else(|| self.closed())?),
+            }
+        }
+        let live = lock(&shared.figures).live_bytes;
+        let resident = shared.mover.space.windows.file().resident_bytes()?;
+        Err(Error::Full { requested: request.bytes, live, resident, budget: shared.options.budget_bytes })
+    }
+
+    /// Reserves a large object's regions for this thread's next attempt, or finds out whether a chunk could be had.
+    fn try_reserve(&self, request: Request) -> Result<(), Shortage> {
+        let shared = self.shared();
+        let space = &shared.mover.space;
+        if request.bytes <= LARGE_BYTES {
+            return space.has_room(request.window, request.bytes);
+        }
+        let Some(Ok(mutator)) = thread::current(shared.id, || Ok::<_, Shortage>(shared.add_mutator())) else {
+            return Ok(());
+        };
+        // SAFETY: as in `attempt`.
+        let mutator: &Mutator = unsafe { &*mutator };
+        let mut prepared = lock(&mutator.prepared);
+        if let Some((_, unused)) = prepared.take() {
+            space.free_large(RegionId::of(unused.start));
+        }
+        *prepared = Some((request.window, space.reserve_large(request.window, request.bytes)?));
+        drop(prepared);
+        shared.note_allocation();
+        Ok(())
+    }
+
+    /// Gives a handle up. Silently nothing on a heap that is closed or belongs to another process.
+    pub fn drop_handle(&self, handle: Handle) {
+        let shared = self.shared();
+        if shared.is_forked() || shared.is_closed() {
+            return;
+        }
+        let dropped = self.attempt(|op| {
+            op.handle_drop(handle);
+            Ok(())
+        });
+        if matches!(dropped, Err(Stalled::Error(_))) && !shared.is_closed() {
+            shared.orphan(handle);
+        }
+    }
+
+    /// A full collection. Waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn collect(&self) -> Result<CycleReport, Error> {
+        let shared = self.shared();
+        if shared.is_forked() || shared.is_closed() {
+            return Err(self.closed());
+        }
+        let orphans = shared.take_orphans();
+        if !orphans.is_empty() {
+            self.run(|op| {
+                orphans.iter().for_each(|handle| op.handle_drop(*handle));
+                Ok(())
+            })?;
+        }
+        shared.control.collect(true).ok_or_else(|| self.closed())
+    }
+
+    /// Figures of this moment.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let shared = self.shared();
+        if shared.is_forked() || shared.is_closed() {
+            return Err(self.closed());
+        }
+        let count = |counter: &AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+        let counters = &shared.mover.counters;
+        let [longest_operation_us, longest_stall_us] = shared.longest_ticks().map(clock::to_us);
+        let figures = lock(&shared.figures);
+        Ok(Stats {
+            budget_bytes: shared.options.budget_bytes,
+            resident_bytes: shared.mover.space.windows.file().resident_bytes()?,
+            live_bytes: figures.live_bytes,
+            live_objects: figures.live_objects,
+            allocated_bytes: shared.mover.space.allocated_bytes(),
+            handles: shared.handles.in_use(),
+            cycles: figures.cycles,
+            moves: figures.moves,
+            faults: count(&counters.faults),
+            worker_pages: count(&counters.worker_pages),
+            pages_fixed: count(&counters.fixed),
+            pages_built: count(&counters.built),
+            pages_installed: count(&counters.clean),
+            bytes_evacuated: figures.bytes_evacuated,
+            longest_operation_us,
+            longest_stall_us,
+            pauses: figures.pauses.summary(),
+            delivery: shared.delivery,
+        })
+    }
+
+    /// Traces the whole heap with every thread parked. O(live data).
+    ///
+    /// # Errors
+    /// [`Error::Broken`] with the reference that is wrong; [`Error::Closed`].
+    pub fn verify(&self) -> Result<VerifyReport, Error> {
+        let shared = self.shared();
+        if shared.is_forked() || shared.is_closed() {
+            return Err(self.closed());
+        }
+        // Not while regions are sources: waits for a quiet moment.
+        shared.control.wait_running();
+        shared.rendezvous(|_| verify::check(shared)).0.map_err(Error::Broken)
+    }
+
+    /// Ends the collector and gives all memory back. Operations fail from here on. Idempotent.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Whether the heap is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared().is_closed()
+    }
+
+    fn closed(&self) -> Error {
+        let name = &self.shared().options.name;
+        let reason = if self.shared().is_forked() {
+            format!("heap {name:?} belongs to the process that forked this one; make a new heap here")
+        } else {
+            format!("heap {name:?} is closed")
+        };
+        Error::Closed { reason }
+    }
+}
+
+impl Owner {
+    fn close(&self) {
+        let shared = &self.shared;
+        if shared.is_forked() || shared.is_closed() {
+            return;
+        }
+        shared.control.stop();
+        if let Some(collector) = lock(&self.collector).take() {
+            let joined = collector.join();
+            debug_assert!(joined.is_ok(), "the collector aborts instead of panicking");
+        }
+        let (was_closed, _) = shared.rendezvous(|_| {
+            let was_closed = shared.is_closed();
+            shared.set_closed();
+            was_closed
+        });
+        if !was_closed {
+            handler::remove(shared.mover.space.windows.view().address(0));
+            let space = &shared.mover.space;
+            for (id, _) in space.regions.iter_all().filter(|(_, region)| region.resident_bytes() > 0) {
+                let punched = space.windows.file().punch(id.start() as usize, REGION_BYTES as usize);
+                debug_assert!(punched.is_ok());
+            }
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The delivery that works here, found by trying, and its descriptor.
+fn choose_delivery(wanted: Option<Delivery>) -> Result<(Delivery, Option<Userfaultfd>), Error> {
+    if wanted == Some(Delivery::Pause) {
+        return Ok((Delivery::Pause, None));
+    }
+    match flip::try_out() {
+        Ok(userfaultfd) => Ok((Delivery::Sigbus, Some(userfaultfd))),
+        Err(_) if wanted.is_none() => Ok((Delivery::Pause, None)),
+        Err(error) => Err(Error::Unsupported {
+            what: format!("delivery \"sigbus\" does not work here: {error}"),
+            remedy: "see `subduct doctor`, or leave the choice to the heap".to_owned(),
+        }),
+    }
+}
+
+/// Lets the SIGBUS handler serve the heap.
+fn serve_faults(shared: &Arc<Shared>) -> Result<(), Error> {
+    if let Some(userfaultfd) = lock(&shared.userfaultfd).as_ref() {
+        fork::close_in_child(userfaultfd.raw());
+    }
+    handler::ensure_installed()?;
+    let view = shared.mover.space.windows.view();
+    let end = view.address(shared.mover.space.geometry().total_bytes());
+    // SAFETY: the mover lives in `shared`, which `Owner` holds until after `close`, which removes it.
+    if unsafe { handler::add(view.address(0), end, &raw const *shared.mover) } {
+        return Ok(());
+    }
+    Err(Error::Unsupported {
+        what: "this process has 256 heaps with delivery \"sigbus\" already".to_owned(),
+        remedy: "close some, or use delivery=\"pause\" for this one".to_owned(),
+    })
+}

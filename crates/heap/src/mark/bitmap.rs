@@ -1,0 +1,225 @@
+//! The mark bitmap and the two figures kept with it for each page.
+//!
+//! Every word of a marked object has its bit set, header included, so that the number of live words before a word, and
+//! with it the word's new place, is a count of bits. A large object (regions of its own) has only its first bit set.
+//! An object is marked when the bit of its header is set: no object starts inside another.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::object::{Header, Ref};
+use crate::space::layout::{BLOCK_BYTES, LARGE_BYTES, bit_of, block_of};
+use crate::space::region::RegionTable;
+use crate::space::table::SideTable;
+use crate::space::{Geometry, PageId, RegionId};
+
+/// The mark bitmap, each page's first object and each page's signature.
+pub struct Marks {
+    bits: SideTable<AtomicU64>,
+    /// For each page: 1 + the word number, within the region, of the object that reaches into the page from before;
+    /// 0 where there is none.
+    reaching: SideTable<AtomicU32>,
+    /// For each page of the slots window: a bit for each region, modulo 64, that its slots point into.
+    signatures: SideTable<AtomicU64>,
+    geometry: Geometry,
+}
+
+impl Marks {
+    /// Tables in which nothing is marked.
+    ///
+    /// # Errors
+    /// As [`SideTable::new`].
+    pub fn new(geometry: Geometry) -> subduct_kernel::Result<Self> {
+        let total = geometry.total_bytes();
+        let pages = (total / geometry.page_bytes()) as usize;
+        Ok(Self {
+            bits: SideTable::new((total / BLOCK_BYTES) as usize)?,
+            reaching: SideTable::new(pages)?,
+            signatures: SideTable::new(pages)?,
+            geometry,
+        })
+    }
+
+    /// Whether the object at `offset` is marked.
+    #[inline]
+    #[must_use]
+    pub fn is_marked(&self, offset: u64) -> bool {
+        // Relaxed: marks are compared only by their setter (fetch_or is a single point of decision) or after a
+        // rendezvous that orders everything.
+        self.bits.get(block_of(offset)).load(Ordering::Relaxed) >> bit_of(offset) & 1 == 1
+    }
+
+    /// Marks an object and counts it. False if it was marked before.
+    #[inline]
+    pub fn mark(&self, regions: &RegionTable, object: Ref, header: Header) -> bool {
+        let offset = object.offset();
+        let bytes = header.bytes();
+        if self.is_marked(offset) {
+            return false;
+        }
+        let first = 1 << bit_of(offset);
+        if self.bits.get(block_of(offset)).fetch_or(first, Ordering::Relaxed) & first != 0 {
+            return false;
+        }
+        regions.of(offset).add_live_bytes(bytes);
+        if bytes <= LARGE_BYTES {
+            self.set_words(offset, header.words());
+            self.note_reach(offset, offset + bytes);
+        }
+        true
+    }
+
+    fn set_words(&self, offset: u64, words: usize) {
+        let mut block = block_of(offset);
+        let mut bit = bit_of(offset) as usize;
+        let mut left = words;
+        while left > 0 {
+            let here = left.min(64 - bit);
+            let mask = (u64::MAX >> (64 - here)) << bit;
+            // A block may be shared with an object that another thread allocates: fetch_or, relaxed as above.
+            self.bits.get(block).fetch_or(mask, Ordering::Relaxed);
+            left -= here;
+            bit = 0;
+            block += 1;
+        }
+    }
+
+    /// Notes, for every page that the object reaches into from the page before, where it starts. Only one live object
+    /// can cross a page's start, so nobody else writes the entry.
+    fn note_reach(&self, start: u64, end: u64) {
+        let first = self.geometry.page_of(start).0 + 1;
+        let last = self.geometry.page_of(end - 1).0;
+        let word = (start - RegionId::of(start).start()) / 8;
+        for page in first..=last {
+            self.reaching.get(PageId(page).index()).store(word as u32 + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// The marked object that reaches into a page from the page before.
+    #[inline]
+    #[must_use]
+    pub fn reaching_into(&self, page: PageId) -> Option<Ref> {
+        let word = self.reaching.get(page.index()).load(Ordering::Relaxed);
+        let region = self.geometry.region_of_page(page);
+        (word != 0).then(|| Ref::at(region.start() + u64::from(word - 1) * 8))
+    }
+
+    /// Offset of the first marked word in `[offset, end)`. Behind an object's last word that is an object's first.
+    #[inline]
+    #[must_use]
+    pub fn next_marked(&self, offset: u64, end: u64) -> Option<u64> {
+        if offset >= end {
+            return None;
+        }
+        let mut block = block_of(offset);
+        let mut bits = self.block(block) & (u64::MAX << bit_of(offset));
+        loop {
+            if bits != 0 {
+                let found = block as u64 * BLOCK_BYTES + u64::from(bits.trailing_zeros()) * 8;
+                return (found < end).then_some(found);
+            }
+            block += 1;
+            if block as u64 * BLOCK_BYTES >= end {
+                return None;
+            }
+            bits = self.block(block);
+        }
+    }
+
+    /// The marked words of a block.
+    #[inline]
+    #[must_use]
+    pub fn block(&self, block: usize) -> u64 {
+        self.bits.get(block).load(Ordering::Relaxed)
+    }
+
+    /// The regions, modulo 64, that a page's slots may point into.
+    #[inline]
+    #[must_use]
+    pub fn signature(&self, page: PageId) -> u64 {
+        self.signatures.get(page.index()).load(Ordering::Relaxed)
+    }
+
+    /// Notes that a slot at `offset` points to `target`. Marker and mutators add at the same time.
+    #[inline]
+    pub fn note_reference(&self, offset: u64, target: Ref) {
+        let bit = signature_bit(RegionId::of(target.offset()));
+        let entry = self.signatures.get(self.geometry.page_of(offset).index());
+        // The load saves the locked instruction in the common case that the bit is set.
+        if entry.load(Ordering::Relaxed) & bit == 0 {
+            entry.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the slots in `[start, end)` may point anywhere.
+    pub fn note_any_reference(&self, start: u64, end: u64) {
+        for page in self.geometry.pages(start, end) {
+            self.signatures.get(PageId(page).index()).store(u64::MAX, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets all marks of a region. No thread may be marking.
+    pub fn clear_region(&self, regions: &RegionTable, id: RegionId) {
+        self.bits.clear(block_of(id.start())..block_of(id.end()));
+        let pages = self.geometry.pages(id.start(), id.end());
+        let pages = pages.start as usize..pages.end as usize;
+        self.reaching.clear(pages.clone());
+        self.signatures.clear(pages);
+        regions.get(id).clear_live_bytes();
+    }
+}
+
+/// A region's bit in a signature.
+#[inline]
+#[must_use]
+pub fn signature_bit(id: RegionId) -> u64 {
+    1 << (id.0 & 63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Kind;
+    use proptest::prelude::*;
+
+    fn tables() -> (Marks, RegionTable) {
+        let geometry = Geometry::new(4096, 1 << 30, 1 << 30);
+        (Marks::new(geometry).unwrap(), RegionTable::new(geometry))
+    }
+
+    proptest! {
+        #[test]
+        fn objects_are_found_again_by_their_bits(
+            gaps_and_slots in proptest::collection::vec((0_u64..9, 0_usize..700), 1..200),
+        ) {
+            let (marks, regions) = tables();
+            let mut objects = Vec::new();
+            let mut offset = 8;
+            for (gap, slots) in gaps_and_slots {
+                offset += gap * 8;
+                let header = Header::new(Kind::Tuple, slots, 0).unwrap();
+                if offset + header.bytes() > (2 << 20) {
+                    break;
+                }
+                prop_assert!(marks.mark(&regions, Ref::at(offset), header));
+                prop_assert!(!marks.mark(&regions, Ref::at(offset), header));
+                objects.push((offset, header));
+                offset += header.bytes();
+            }
+            let mut at = 0;
+            for (offset, header) in &objects {
+                prop_assert_eq!(marks.next_marked(at, 2 << 20), Some(*offset));
+                at = offset + header.bytes();
+            }
+            prop_assert_eq!(marks.next_marked(at, 2 << 20), None);
+            let live: u64 = objects.iter().map(|(_, header)| header.bytes()).sum();
+            prop_assert_eq!(regions.get(RegionId(0)).live_bytes(), live);
+            for page in 0..512 {
+                let start = u64::from(page) * 4096;
+                let reaching = objects.iter().find(|(offset, header)| *offset < start && offset + header.bytes() > start);
+                prop_assert_eq!(marks.reaching_into(PageId(page)), reaching.map(|(offset, _)| Ref::at(*offset)));
+            }
+            marks.clear_region(&regions, RegionId(0));
+            prop_assert_eq!(marks.next_marked(0, 2 << 20), None);
+        }
+    }
+}

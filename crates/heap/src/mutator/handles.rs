@@ -1,0 +1,121 @@
+//! The handle table: the roots.
+//!
+//! Handles lie in regions of the slots window, so that the flip covers them and their pages are fixed lazily like any
+//! other: no root is updated in the pause. A handle's slot holds a reference, or is empty while the handle is free.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::space::layout::REGION_BYTES;
+use crate::space::{RegionId, Shortage, Space};
+
+/// Handles in one region.
+const PER_REGION: u32 = (REGION_BYTES / 8) as u32;
+/// Regions the table can grow to: 268 million handles.
+const REGIONS_MAX: usize = 1024;
+
+/// A root: keeps an object alive and finds it wherever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Handle(u32);
+
+#[derive(Default)]
+struct Free {
+    handles: Vec<Handle>,
+    /// First handle that was never used.
+    next: u32,
+    /// First handle that has no memory yet.
+    end: u32,
+}
+
+/// All handles of one heap.
+pub struct HandleTable {
+    /// 1 + the number of each region of the table; 0 where there is none yet.
+    regions: Box<[AtomicU32]>,
+    free: Mutex<Free>,
+    /// Copy of `Free::next` for the marker.
+    next: AtomicU32,
+    in_use: AtomicU64,
+}
+
+impl Default for HandleTable {
+    fn default() -> Self {
+        Self {
+            regions: (0..REGIONS_MAX).map(|_| AtomicU32::new(0)).collect(),
+            free: Mutex::default(),
+            next: AtomicU32::new(0),
+            in_use: AtomicU64::new(0),
+        }
+    }
+}
+
+impl HandleTable {
+    /// Offset of a handle's slot.
+    #[inline]
+    #[must_use]
+    pub fn slot(&self, handle: Handle) -> u64 {
+        // Acquire: pairs with the release in `grow`.
+        let region = self.regions[(handle.0 / PER_REGION) as usize].load(Ordering::Acquire);
+        debug_assert!(region != 0, "{handle:?} was never handed out");
+        RegionId(region - 1).start() + u64::from(handle.0 % PER_REGION) * 8
+    }
+
+    /// Offsets of the slots of all handles that were ever handed out. Others may be handed out meanwhile.
+    pub fn slots(&self) -> impl Iterator<Item = u64> {
+        (0..self.next.load(Ordering::Acquire)).map(|number| self.slot(Handle(number)))
+    }
+
+    /// Moves up to `count` free handles to `to`, at least one.
+    ///
+    /// # Errors
+    /// [`Shortage`] when the table cannot grow.
+    pub fn take(&self, space: &Space, to: &mut Vec<Handle>, count: usize) -> Result<(), Shortage> {
+        let free = &mut *self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.handles.is_empty() {
+            if free.next == free.end {
+                self.grow(space, free)?;
+            }
+            let end = free.end.min(free.next + count as u32);
+            to.extend((free.next..end).map(Handle));
+            free.next = end;
+            self.next.store(end, Ordering::Release);
+        } else {
+            let keep = free.handles.len().saturating_sub(count);
+            to.extend(free.handles.drain(keep..));
+        }
+        Ok(())
+    }
+
+    /// Takes back handles whose slots are empty.
+    pub fn give_back(&self, handles: impl Iterator<Item = Handle>) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).handles.extend(handles);
+    }
+
+    fn grow(&self, space: &Space, free: &mut Free) -> Result<(), Shortage> {
+        let ordinal = (free.end / PER_REGION) as usize;
+        if ordinal >= REGIONS_MAX {
+            return Err(Shortage::Fragmented);
+        }
+        let id = if free.end.is_multiple_of(PER_REGION) {
+            let id = space.take_handles()?;
+            self.regions[ordinal].store(id.0 + 1, Ordering::Release);
+            id
+        } else {
+            let id = RegionId(self.regions[ordinal].load(Ordering::Relaxed) - 1);
+            space.grow_handles(id, space.regions.get(id).resident_bytes() + 1)?;
+            id
+        };
+        free.end = ordinal as u32 * PER_REGION + (space.regions.get(id).resident_bytes() / 8) as u32;
+        Ok(())
+    }
+
+    /// Counts a handle that came into use, or went out of it.
+    pub fn count(&self, change: i64) {
+        self.in_use.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// Handles in use.
+    #[must_use]
+    pub fn in_use(&self) -> u64 {
+        self.in_use.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,414 @@
+//! A heap operation: one short critical section in which no object moves.
+//!
+//! An operation is restartable. It allocates everything it needs before it changes anything that others can see; when
+//! memory is short it returns [`Retry`], the caller leaves the critical section, makes room, and runs it again.
+
+use std::sync::atomic::Ordering;
+
+use crate::clock;
+use crate::mutator::handles::Handle;
+use crate::mutator::thread::{Local, Mutator, POLL_ROOTS};
+use crate::object::{Header, Kind, Ref, Value};
+use crate::shared::{BARRIER_LOG, BARRIER_TRACK, Interned, Shared};
+use crate::space::layout::{CHUNK_BYTES, LARGE_BYTES};
+use crate::space::{Chunk, Window};
+
+/// Log entries that a thread keeps before it hands them to the marker.
+const LOG_MAX: usize = 1024;
+/// Free handles that a thread fetches at a time; it gives half of twice as many back.
+const HANDLE_BATCH: usize = 64;
+
+/// Memory that an operation needs before it can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Where.
+    pub window: Window,
+    /// How much, in bytes.
+    pub bytes: u64,
+}
+
+/// Why an operation must leave the critical section and be run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It needs memory.
+    Space(Request),
+    /// Another thread is changing the same object.
+    Busy,
+}
+
+/// A heap operation under way.
+pub struct Op<'h> {
+    shared: &'h Shared,
+    mutator: &'h Mutator,
+    local: &'h mut Local,
+    /// What the collector wants to hear of; changes only while this thread is outside or polls.
+    barrier: u32,
+}
+
+impl<'h> Op<'h> {
+    /// Begins an operation of a thread.
+    ///
+    /// # Safety
+    /// This thread owns `mutator`, has just entered the gate, and holds no other `Op` of this heap.
+    pub unsafe fn begin(shared: &'h Shared, mutator: &'h Mutator) -> Self {
+        // SAFETY: the owning thread, inside, by this function's contract.
+        let local = unsafe { mutator.local() };
+        local.operations += 1;
+        Self { shared, mutator, local, barrier: shared.barrier() }
+    }
+
+    #[inline]
+    fn load_word(&self, offset: u64) -> u64 {
+        let windows = &self.shared.mover.space.windows;
+        // Acquire: pairs with the release in `store_word`, so that what a reference leads to is complete.
+        windows.word(windows.view(), offset).load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn store_word(&self, offset: u64, word: u64) {
+        let windows = &self.shared.mover.space.windows;
+        // Release: whoever loads the reference sees the object it leads to.
+        windows.word(windows.view(), offset).store(word, Ordering::Release);
+    }
+
+    /// An object's header.
+    #[inline]
+    #[must_use]
+    pub fn header(&self, object: Ref) -> Header {
+        Header::from_bits(self.load_word(object.offset()))
+    }
+
+    #[inline]
+    fn slot(&self, object: Ref, slot: usize) -> u64 {
+        debug_assert!(slot < self.header(object).slots(), "slot {slot} of {:?}", self.header(object));
+        object.offset() + 8 + slot as u64 * 8
+    }
+
+    #[inline]
+    fn raw_start(&self, object: Ref) -> u64 {
+        object.offset() + 8 + self.header(object).slots() as u64 * 8
+    }
+
+    /// A new object: slots empty, raw bytes zero.
+    ///
+    /// # Errors
+    /// [`Retry::Space`]: nothing was allocated.
+    pub fn alloc(&mut self, kind: Kind, slots: usize, raw_len: usize) -> Result<Ref, Retry> {
+        let window = if kind.is_leaf() { Window::Leaves } else { Window::Slots };
+        let Some(header) = Header::new(kind, slots, raw_len) else {
+            return Err(Retry::Space(Request { window, bytes: u64::MAX }));
+        };
+        let bytes = header.bytes();
+        let offset = if bytes > LARGE_BYTES {
+            // Fresh pages: zero already.
+            self.take_prepared(window, bytes)?
+        } else {
+            let offset = self.bump(window, bytes)?;
+            self.shared.mover.space.windows.zero_words(offset + 8, header.words() - 1);
+            offset
+        };
+        self.store_word(offset, header.bits());
+        let object = Ref::at(offset);
+        if self.barrier != 0 {
+            self.born_marked(object, header);
+        }
+        Ok(object)
+    }
+
+    #[cold]
+    fn born_marked(&mut self, object: Ref, header: Header) {
+        let mover = &self.shared.mover;
+        mover.marks.mark(&mover.space.regions, object, header);
+        if header.slots() > 0 {
+            let slots = object.offset() + 8;
+            mover.marks.note_any_reference(slots, slots + header.slots() as u64 * 8);
+        }
+        self.local.born += 1;
+    }
+
+    #[inline]
+    fn bump(&mut self, window: Window, bytes: u64) -> Result<u64, Retry> {
+        let chunk = &mut self.local.chunks[window.index()];
+        if chunk.bytes() < bytes {
+            return self.refill(window, bytes);
+        }
+        let offset = chunk.start;
+        chunk.start += bytes;
+        Ok(offset)
+    }
+
+    #[cold]
+    fn refill(&mut self, window: Window, bytes: u64) -> Result<u64, Retry> {
+        let own = bytes > CHUNK_BYTES / 4;
+        let wanted = if own { bytes } else { CHUNK_BYTES.min(self.shared.chunk_bytes()).max(bytes) };
+        let carved = self.shared.mover.space.carve(window, bytes, wanted);
+        let Ok(chunk) = carved else { return Err(Retry::Space(Request { window, bytes })) };
+        self.shared.note_allocation();
+        if window == Window::Slots && self.shared.mover.is_moving() {
+            self.shared.mover.prepare(chunk.start, chunk.end);
+        }
+        if !own {
+            self.local.chunks[window.index()] = Chunk { start: chunk.start + bytes, end: chunk.end };
+        }
+        Ok(chunk.start)
+    }
+
+    fn take_prepared(&mut self, window: Window, bytes: u64) -> Result<u64, Retry> {
+        let prepared = &mut *self.mutator.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match prepared {
+            Some((of, chunk)) if *of == window && chunk.bytes() == bytes => {
+                let chunk = *chunk;
+                *prepared = None;
+                self.shared.mover.space.commit_large(chunk);
+                Ok(chunk.start)
+            }
+            _ => Err(Retry::Space(Request { window, bytes })),
+        }
+    }
+
+    /// A slot's value.
+    #[inline]
+    #[must_use]
+    pub fn load(&self, object: Ref, slot: usize) -> Value {
+        Value::from_bits(self.load_word(self.slot(object, slot)))
+    }
+
+    /// Changes a slot.
+    #[inline]
+    pub fn store(&mut self, object: Ref, slot: usize, value: Value) {
+        let offset = self.slot(object, slot);
+        self.store_at(offset, value);
+    }
+
+    #[inline]
+    fn store_at(&mut self, offset: u64, value: Value) {
+        if self.barrier != 0 {
+            self.before_store(offset, value);
+        }
+        self.store_word(offset, value.bits());
+    }
+
+    /// The write barrier: keeps the snapshot whole, and the page signatures true.
+    #[cold]
+    fn before_store(&mut self, offset: u64, value: Value) {
+        if self.barrier & BARRIER_LOG != 0 {
+            self.log(Value::from_bits(self.load_word(offset)));
+        }
+        if self.barrier & BARRIER_TRACK != 0
+            && let Some(target) = value.as_ref()
+        {
+            self.shared.mover.marks.note_reference(offset, target);
+        }
+    }
+
+    fn log(&mut self, value: Value) {
+        let Some(object) = value.as_ref() else { return };
+        if !self.shared.mover.marks.is_marked(object.offset()) {
+            self.local.log.push(value);
+            if self.local.log.len() >= LOG_MAX {
+                self.shared.hand_over_log(std::mem::take(&mut self.local.log));
+            }
+        }
+    }
+
+    /// Moves `count` slots within an object, to where others may be overwritten: `memmove` with the barrier.
+    pub fn move_slots(&mut self, object: Ref, from: usize, to: usize, count: usize) {
+        let mut step = |i: usize| {
+            let value = self.load(object, from + i);
+            self.store(object, to + i, value);
+        };
+        if to <= from { (0..count).for_each(&mut step) } else { (0..count).rev().for_each(&mut step) }
+    }
+
+    /// Copies slots into an object of this operation whose slots there are still empty.
+    pub fn copy_slots(&mut self, source: Ref, from: usize, destination: Ref, to: usize, count: usize) {
+        for i in 0..count {
+            let value = self.load(source, from + i);
+            self.store(destination, to + i, value);
+        }
+    }
+
+    /// Empties slots.
+    pub fn clear_slots(&mut self, object: Ref, from: usize, count: usize) {
+        for slot in from..from + count {
+            self.store(object, slot, Value::EMPTY);
+        }
+    }
+
+    /// The bytes of an immutable leaf.
+    #[inline]
+    #[must_use]
+    pub fn raw(&self, object: Ref) -> &[u8] {
+        let header = self.header(object);
+        debug_assert!(matches!(header.kind(), Kind::Str | Kind::Bytes | Kind::BigInt | Kind::Float));
+        self.shared.mover.space.windows.bytes(self.raw_start(object), header.raw_len())
+    }
+
+    /// Writes the bytes of a leaf that this operation allocated.
+    ///
+    /// # Panics
+    /// When they are more than the leaf has.
+    pub fn write_raw(&mut self, object: Ref, bytes: &[u8]) {
+        assert!(bytes.len() <= self.header(object).raw_len());
+        self.shared.mover.space.windows.write_bytes(self.raw_start(object), bytes);
+    }
+
+    /// A word of an object's raw part.
+    #[inline]
+    #[must_use]
+    pub fn word(&self, object: Ref, index: usize) -> u64 {
+        debug_assert!(index < self.header(object).raw_words());
+        self.load_word(self.raw_start(object) + index as u64 * 8)
+    }
+
+    /// Changes a word of an object's raw part.
+    #[inline]
+    pub fn set_word(&mut self, object: Ref, index: usize, word: u64) {
+        debug_assert!(index < self.header(object).raw_words());
+        self.store_word(self.raw_start(object) + index as u64 * 8, word);
+    }
+
+    /// Runs `f` while no other thread uses the object the same way. The lock is the object's first raw word; it moves
+    /// with the object, and may be held over a poll. Never waits; not reentrant.
+    ///
+    /// # Errors
+    /// [`Retry::Busy`] when another thread has it, and those of `f`.
+    pub fn locked<T>(
+        &mut self,
+        object: &mut Ref,
+        f: impl FnOnce(&mut Self, &mut Ref) -> Result<T, Retry>,
+    ) -> Result<T, Retry> {
+        let windows = &self.shared.mover.space.windows;
+        let word = windows.word(windows.view(), self.raw_start(*object));
+        // Acquire pairs with the release below: whoever gets the lock sees what the last owner did.
+        if word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return Err(Retry::Busy);
+        }
+        let result = f(self, object);
+        self.store_word(self.raw_start(*object), 0);
+        result
+    }
+
+    /// Lets the collector in if it waits. Objects may move: `refs`, at most eight, are brought up to date, all others
+    /// are invalid afterwards.
+    ///
+    /// # Panics
+    /// When there are more than eight.
+    #[inline]
+    pub fn poll(&mut self, refs: &mut [Ref]) {
+        if self.shared.gate.is_closed() {
+            self.poll_slow(refs);
+        }
+    }
+
+    #[cold]
+    fn poll_slow(&mut self, refs: &mut [Ref]) {
+        assert!(refs.len() <= POLL_ROOTS, "a poll keeps at most {POLL_ROOTS} references");
+        for (i, object) in refs.iter().enumerate() {
+            let slot = self.shared.handles.slot(self.local.roots[i]);
+            self.store_at(slot, Value::reference(*object));
+        }
+        self.mutator.presence.exit();
+        self.mutator.presence.enter(&self.shared.gate);
+        self.barrier = self.shared.barrier();
+        for (i, object) in refs.iter_mut().enumerate() {
+            let slot = self.shared.handles.slot(self.local.roots[i]);
+            *object = Value::from_bits(self.load_word(slot)).as_ref().expect("[inv.poll.roots]");
+            self.store_at(slot, Value::EMPTY);
+        }
+    }
+
+    /// A handle for an object.
+    ///
+    /// # Errors
+    /// [`Retry::Space`] when the handle table cannot grow.
+    pub fn handle_new(&mut self, object: Ref) -> Result<Handle, Retry> {
+        if self.local.handles.is_empty() {
+            let taken = self.shared.handles.take(&self.shared.mover.space, &mut self.local.handles, HANDLE_BATCH);
+            taken.map_err(|_| Retry::Space(Request { window: Window::Slots, bytes: CHUNK_BYTES }))?;
+        }
+        let handle = self.local.handles.pop().expect("taken above");
+        self.store_at(self.shared.handles.slot(handle), Value::reference(object));
+        self.shared.handles.count(1);
+        Ok(handle)
+    }
+
+    /// The object a handle stands for.
+    ///
+    /// # Panics
+    /// When the handle was dropped.
+    #[inline]
+    #[must_use]
+    pub fn handle_get(&self, handle: Handle) -> Ref {
+        let value = Value::from_bits(self.load_word(self.shared.handles.slot(handle)));
+        value.as_ref().expect("a handle in use refers to an object")
+    }
+
+    /// Gives a handle up; its object lives on if something else refers to it.
+    pub fn handle_drop(&mut self, handle: Handle) {
+        self.store_at(self.shared.handles.slot(handle), Value::EMPTY);
+        self.shared.handles.count(-1);
+        self.local.handles.push(handle);
+        if self.local.handles.len() > 2 * HANDLE_BATCH {
+            self.shared.handles.give_back(self.local.handles.drain(HANDLE_BATCH..));
+        }
+    }
+
+    /// Whether two handles stand for one object.
+    #[must_use]
+    pub fn same(&self, a: Handle, b: Handle) -> bool {
+        self.handle_get(a) == self.handle_get(b)
+    }
+
+    /// Identity of an object until [`Op::move_epoch`] changes.
+    #[must_use]
+    pub fn address(&self, object: Ref) -> u64 {
+        object.offset()
+    }
+
+    /// Changes whenever objects may have moved.
+    #[must_use]
+    pub fn move_epoch(&self) -> u64 {
+        self.shared.move_epoch()
+    }
+
+    /// The heap's random key for hashing.
+    #[must_use]
+    pub fn hash_key(&self) -> [u64; 2] {
+        self.shared.hash_key
+    }
+
+    /// The cache of strings that are keys, or values.
+    #[must_use]
+    pub fn interner(&self, which: Interned) -> Ref {
+        self.handle_get(self.shared.interner(which))
+    }
+
+    /// Fetches the handles that hold references over polls. Once for each thread, in its first operation.
+    ///
+    /// # Errors
+    /// [`Retry::Space`] when the handle table cannot grow.
+    pub fn ensure_roots(&mut self) -> Result<(), Retry> {
+        let roots = &mut self.local.roots;
+        while roots.len() < POLL_ROOTS {
+            let taken = self.shared.handles.take(&self.shared.mover.space, roots, POLL_ROOTS - roots.len());
+            taken.map_err(|_| Retry::Space(Request { window: Window::Slots, bytes: CHUNK_BYTES }))?;
+        }
+        Ok(())
+    }
+}
+
+/// Leaves an operation, also by a panic, and measures how long it took.
+pub struct Leave<'h> {
+    /// Whose operation it is.
+    pub mutator: &'h Mutator,
+    /// When it began.
+    pub began_ticks: u64,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.mutator.presence.exit();
+        Mutator::raise(&self.mutator.longest_ticks, clock::ticks().wrapping_sub(self.began_ticks));
+    }
+}

@@ -1,0 +1,119 @@
+//! What one thread owns in one heap, and how a thread finds it.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::mutator::handles::Handle;
+use crate::mutator::safepoint::Presence;
+use crate::object::Value;
+use crate::space::{Chunk, Window};
+
+/// References that an operation can hold over a poll.
+pub const POLL_ROOTS: usize = 8;
+
+/// What the owning thread uses inside operations, and the collector inside a rendezvous.
+#[derive(Default)]
+pub struct Local {
+    /// Memory to allocate from, for each window; `start` moves up.
+    pub chunks: [Chunk; 2],
+    /// References that were overwritten while marking, for the marker.
+    pub log: Vec<Value>,
+    /// Free handles.
+    pub handles: Vec<Handle>,
+    /// Hold references over a poll.
+    pub roots: Vec<Handle>,
+    /// Operations begun.
+    pub operations: u64,
+    /// Objects born marked since the mark began.
+    pub born: u64,
+}
+
+/// One thread in one heap.
+#[derive(Default)]
+pub struct Mutator {
+    /// Whether the thread is inside an operation.
+    pub presence: Presence,
+    local: UnsafeCell<Local>,
+    /// Regions reserved for the large object that an operation failed to allocate and will ask for again.
+    pub prepared: Mutex<Option<(Window, Chunk)>>,
+    /// The thread has ended; what it owned can be taken back.
+    pub ended: AtomicBool,
+    /// Longest operation, in clock ticks. Written by the owner only.
+    pub longest_ticks: AtomicU64,
+    /// Longest wait for memory, in clock ticks. Written by the owner only.
+    pub longest_stall_ticks: AtomicU64,
+}
+
+// SAFETY: `local` is reached only through `Mutator::local`, whose contract makes access exclusive.
+unsafe impl Sync for Mutator {}
+
+impl Mutator {
+    /// The thread's own part.
+    ///
+    /// # Safety
+    /// The caller is the owning thread inside an operation and has no other such reference, or the collector inside a
+    /// rendezvous (`[inv.gate.exclusive]`), or holds the only reference to a mutator that no thread owns yet.
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the contract above")]
+    pub unsafe fn local(&self) -> &mut Local {
+        // SAFETY: exclusive by this function's contract.
+        unsafe { &mut *self.local.get() }
+    }
+
+    /// Raises a maximum that only this thread writes.
+    pub fn raise(maximum: &AtomicU64, ticks: u64) {
+        if ticks > maximum.load(Ordering::Relaxed) {
+            maximum.store(ticks, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The mutators of one thread, by heap; tells the heaps when the thread ends.
+struct OfThread(Vec<(u64, Arc<Mutator>)>);
+
+impl Drop for OfThread {
+    fn drop(&mut self) {
+        LAST.set((0, std::ptr::null()));
+        for (_, mutator) in &self.0 {
+            // Release: the collector that sees it takes over everything the thread wrote.
+            mutator.ended.store(true, Ordering::Release);
+        }
+    }
+}
+
+thread_local! {
+    static OF_THREAD: RefCell<OfThread> = const { RefCell::new(OfThread(Vec::new())) };
+    /// The heap this thread used last: nearly always the one it uses next.
+    static LAST: Cell<(u64, *const Mutator)> = const { Cell::new((0, std::ptr::null())) };
+}
+
+/// This thread's mutator in heap `id`, made with `make` at first use. `None` while the thread is ending.
+///
+/// # Errors
+/// Those of `make`.
+pub fn current<E>(id: u64, make: impl FnOnce() -> Result<Arc<Mutator>, E>) -> Option<Result<*const Mutator, E>> {
+    let (last_id, last) = LAST.get();
+    if last_id == id {
+        return Some(Ok(last));
+    }
+    OF_THREAD
+        .try_with(|of_thread| {
+            let known =
+                of_thread.borrow().0.iter().find(|(heap, _)| *heap == id).map(|(_, mutator)| Arc::as_ptr(mutator));
+            let mutator = match known {
+                Some(mutator) => mutator,
+                None => {
+                    let mutator = make()?;
+                    let pointer = Arc::as_ptr(&mutator);
+                    let list = &mut of_thread.borrow_mut().0;
+                    // Heaps that are gone hold no reference any more.
+                    list.retain(|(_, mutator)| Arc::strong_count(mutator) > 1);
+                    list.push((id, mutator));
+                    pointer
+                }
+            };
+            LAST.set((id, mutator));
+            Ok(mutator)
+        })
+        .ok()
+}

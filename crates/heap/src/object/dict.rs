@@ -1,0 +1,204 @@
+//! Dicts: insertion ordered, with Python's semantics.
+//!
+//! ```text
+//! Dict         slots: [entries, index]        words: [lock, len | used << 32, layout generation]
+//! DictEntries  slots: [key, value] x capacity, in insertion order; the first `used` of them are in use or removed
+//! DictIndex    words: hash << 32 | entry + 1, or 0; only where more than 8 entries are used
+//! ```
+//!
+//! A removed entry leaves a gap ([`table`]) until the entries are copied ([`rebuild`]), which happens when there is no room behind
+//! them, and when three quarters of them have become useless. A small table is searched entry by entry, a larger one by its
+//! index ([`find`], [`index`]). An empty dict may have neither entries nor index.
+//!
+//! Every function here takes the dict's lock, so threads may share a dict; those that say so may poll, after which the caller's
+//! references are no longer valid. The values they return are, until the operation polls again or ends.
+
+mod find;
+mod index;
+mod rebuild;
+mod table;
+
+use super::header::Kind;
+use super::key::Key;
+use super::scalar::Scalar;
+use super::value::{Ref, Value};
+use crate::mutator::{Op, Retry};
+use find::find;
+use table::Table;
+
+/// Most entries that are used without an index.
+const SMALL_MAX: usize = 8;
+
+/// Most entries of a dict whose string keys take a place among the interned keys: the names in records recur, the keys of a large
+/// dict would only displace them.
+const SHARING_MAX: usize = 128;
+
+/// A new empty dict with room for exactly `capacity` entries. O(capacity).
+///
+/// # Errors
+/// [`Retry`] when there is no room.
+pub fn new(op: &mut Op<'_>, capacity: usize) -> Result<Ref, Retry> {
+    let dict = op.alloc(Kind::Dict, 2, 24)?;
+    if capacity > 0 {
+        let entries = rebuild::allocate_entries(op, capacity)?;
+        table::install(op, dict, Some(entries), None, 0, 0);
+    }
+    Ok(dict)
+}
+
+/// Number of entries. O(1).
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict.
+pub fn len(op: &mut Op<'_>, mut dict: Ref) -> Result<usize, Retry> {
+    op.locked(&mut dict, |op, dict| Ok(Table::of(op, *dict).len))
+}
+
+/// Number of entries, layout generation, and entries in use or removed: the position to give [`previous`] first. The generation
+/// changes whenever entries change their positions. O(1).
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict.
+pub fn shape(op: &mut Op<'_>, mut dict: Ref) -> Result<(usize, u64, usize), Retry> {
+    op.locked(&mut dict, |op, dict| {
+        let table = Table::of(op, *dict);
+        Ok((table.len, table::generation(op, *dict), table.used))
+    })
+}
+
+/// The value of `key`. O(1) expected.
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict.
+pub fn get(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Value>, Retry> {
+    op.locked(&mut dict, |op, dict| {
+        let table = Table::of(op, *dict);
+        Ok(find(op, &table, key).map(|found| table.value(op, found.entry)))
+    })
+}
+
+/// Sets the value of `key` and returns the old one. An equal key that is there keeps its place and its form. May poll. O(1)
+/// expected and amortised.
+///
+/// # Errors
+/// [`Retry`] when there is no room or another thread is using the dict; its content has not changed then.
+pub fn insert(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>, value: &Scalar<'_>) -> Result<Option<Value>, Retry> {
+    op.locked(&mut dict, |op, dict| {
+        let table = Table::of(op, *dict);
+        if let Some(found) = find(op, &table, key) {
+            let value = value.materialise(op)?;
+            return Ok(Some(table.replace(op, found.entry, value)));
+        }
+        append(op, dict, key, value)?;
+        Ok(None)
+    })
+}
+
+/// The value of `key`, which is `default` from now on if there was none. May poll. O(1) expected and amortised.
+///
+/// # Errors
+/// [`Retry`] when there is no room or another thread is using the dict; its content has not changed then.
+pub fn get_or_insert(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>, default: &Scalar<'_>) -> Result<Value, Retry> {
+    op.locked(&mut dict, |op, dict| {
+        let table = Table::of(op, *dict);
+        match find(op, &table, key) {
+            Some(found) => Ok(table.value(op, found.entry)),
+            None => append(op, dict, key, default),
+        }
+    })
+}
+
+/// Adds an entry for a key that is not there, and returns its value.
+///
+/// Making room is complete in itself and changes nothing that a user can see, so it may be done before the last allocation.
+fn append(op: &mut Op<'_>, dict: &mut Ref, key: &Key<'_>, value: &Scalar<'_>) -> Result<Value, Retry> {
+    rebuild::make_room(op, dict)?;
+    let mut table = Table::of(op, *dict);
+    let hash = if table.index.is_some() { key.hash(op) } else { None };
+    let key = key.materialise(op, table.len < SHARING_MAX)?;
+    let value = value.materialise(op)?;
+    table.append(op, hash, key, value);
+    Ok(value)
+}
+
+/// Removes `key` and returns its value. May poll. O(1) expected and amortised.
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict; removing needs no room.
+pub fn remove(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Value>, Retry> {
+    op.locked(&mut dict, |op, dict| {
+        rebuild::give_back(op, dict);
+        let mut table = Table::of(op, *dict);
+        Ok(find(op, &table, key).map(|found| {
+            let value = table.value(op, found.entry);
+            table.erase(op, found);
+            value
+        }))
+    })
+}
+
+/// Removes the entry inserted last and returns its key and value. May poll. O(1) expected and amortised.
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict; removing needs no room.
+pub fn pop_last(op: &mut Op<'_>, mut dict: Ref) -> Result<Option<(Value, Value)>, Retry> {
+    op.locked(&mut dict, |op, dict| {
+        rebuild::give_back(op, dict);
+        let mut table = Table::of(op, *dict);
+        Ok(table.last().map(|entry| {
+            let (key, value) = (table.key(op, entry), table.value(op, entry));
+            let found = find::locate(op, &table, entry);
+            table.erase(op, found);
+            (key, value)
+        }))
+    })
+}
+
+/// Removes all entries. O(1).
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict.
+pub fn clear(op: &mut Op<'_>, mut dict: Ref) -> Result<(), Retry> {
+    op.locked(&mut dict, |op, dict| {
+        table::install(op, *dict, None, None, 0, 0);
+        table::bump_generation(op, *dict);
+        Ok(())
+    })
+}
+
+/// The first entry at `position` or behind it: the position to go on from, key and value. Start at 0. May poll. O(1) amortised over
+/// an iteration; O(1) also where the entries in front were removed in order.
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict.
+pub fn next(op: &mut Op<'_>, mut dict: Ref, position: usize) -> Result<Option<(usize, Value, Value)>, Retry> {
+    op.locked(&mut dict, |op, dict| {
+        let entry = table::first_live_from(op, dict, position);
+        let table = Table::of(op, *dict);
+        Ok(entry.map(|entry| (entry + 1, table.key(op, entry), table.value(op, entry))))
+    })
+}
+
+/// The last entry in front of `position`: the position to go on from, key and value. Start at the number of entries used that
+/// [`shape`] tells. May poll. O(1) amortised over an iteration.
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict.
+pub fn previous(op: &mut Op<'_>, mut dict: Ref, position: usize) -> Result<Option<(usize, Value, Value)>, Retry> {
+    op.locked(&mut dict, |op, dict| {
+        let entry = table::last_live_before(op, dict, position);
+        let table = Table::of(op, *dict);
+        Ok(entry.map(|entry| (entry, table.key(op, entry), table.value(op, entry))))
+    })
+}
+
+/// A new dict with the same keys and values, without gaps or spare room. May poll. O(len).
+///
+/// # Errors
+/// [`Retry`] when there is no room or another thread is using the dict.
+pub fn copy(op: &mut Op<'_>, mut dict: Ref) -> Result<Ref, Retry> {
+    op.locked(&mut dict, rebuild::copy)
+}
+
+#[cfg(test)]
+mod tests;

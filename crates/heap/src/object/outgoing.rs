@@ -1,0 +1,72 @@
+//! Values on their way out of the heap.
+
+use smallvec::SmallVec;
+
+use super::header::Kind;
+use super::number;
+use super::value::{Ref, Value, View};
+use crate::mutator::{Handle, Op, Retry};
+
+/// Bytes copied out of the heap.
+pub type Bytes = SmallVec<[u8; 64]>;
+
+/// A value outside the heap, valid after the operation that read it.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// None.
+    None,
+    /// True or False.
+    Bool(bool),
+    /// An int that fits 64 bits.
+    Int(i64),
+    /// An int that does not: two's complement, little endian, shortest form.
+    Big(Bytes),
+    /// A float.
+    Float(f64),
+    /// A string: UTF-8, or WTF-8 where it has lone surrogates.
+    Str(Bytes),
+    /// Bytes.
+    Bytes(Bytes),
+    /// A dict, list or tuple, and a new handle to it, which the caller has to drop.
+    Container(Kind, Handle),
+}
+
+/// Copies a value out; a container stays where it is and gets a handle. Never polls. O(1), O(length) for what has a length.
+///
+/// # Errors
+/// [`Retry`] when there is no room for a handle.
+///
+/// # Panics
+/// When the value is none that users can store: the heap is broken.
+pub fn outgoing(op: &mut Op<'_>, value: Value) -> Result<Outgoing, Retry> {
+    Ok(match value.view() {
+        View::None => Outgoing::None,
+        View::Bool(value) => Outgoing::Bool(value),
+        View::Int(value) => Outgoing::Int(value),
+        View::Float(value) => Outgoing::Float(value),
+        View::Str(short) => Outgoing::Str(Bytes::from_slice(&short)),
+        View::Bytes(short) => Outgoing::Bytes(Bytes::from_slice(&short)),
+        View::Ref(object) => return outgoing_object(op, object),
+        View::Empty | View::Deleted => panic!("no user's value: {value:?}"),
+    })
+}
+
+fn outgoing_object(op: &mut Op<'_>, object: Ref) -> Result<Outgoing, Retry> {
+    Ok(match op.header(object).kind() {
+        Kind::Str => Outgoing::Str(Bytes::from_slice(op.raw(object))),
+        Kind::Bytes => Outgoing::Bytes(Bytes::from_slice(op.raw(object))),
+        Kind::Float => Outgoing::Float(f64::from_bits(op.word(object, 0))),
+        Kind::BigInt => {
+            let bytes = op.raw(object);
+            number::narrow(bytes).map_or_else(|| Outgoing::Big(Bytes::from_slice(bytes)), Outgoing::Int)
+        }
+        kind @ (Kind::Dict | Kind::List | Kind::Tuple) => Outgoing::Container(kind, op.handle_new(object)?),
+        kind @ (Kind::DictIndex | Kind::DictEntries | Kind::Items | Kind::Interner) => {
+            panic!("no user's value: {kind:?} {object:?}")
+        }
+    })
+}
+
+#[cfg(test)]
+#[path = "outgoing/tests.rs"]
+mod tests;

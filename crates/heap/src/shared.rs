@@ -1,0 +1,315 @@
+//! One heap's state: what its mutators, its collector and its handler share.
+
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use subduct_kernel::uffd::Userfaultfd;
+
+use crate::collector::control::Control;
+use crate::collector::pacing::Pacing;
+use crate::compact::Mover;
+use crate::fork;
+use crate::mutator::safepoint::Gate;
+use crate::mutator::{Handle, HandleTable, Mutator};
+use crate::object::Value;
+use crate::options::{Delivery, Options};
+use crate::space::layout::CHUNK_BYTES;
+use crate::stats::PauseLog;
+
+/// Mutators hand over references that they overwrite, and new objects are born marked.
+pub const BARRIER_LOG: u32 = 1;
+/// Mutators note in the page signatures what they store; new objects are born marked.
+pub const BARRIER_TRACK: u32 = 2;
+
+/// The caches of strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interned {
+    /// Strings that are keys of dicts.
+    Keys,
+    /// Strings that are values.
+    Values,
+}
+
+/// Handles that every heap has.
+#[derive(Clone, Copy, Debug)]
+pub struct Roots {
+    /// The root dict.
+    pub root: Handle,
+    /// The caches of strings, keys and values.
+    pub interners: [Handle; 2],
+}
+
+/// Figures that the collector keeps for reports.
+#[derive(Default)]
+pub struct Figures {
+    /// Cycles completed.
+    pub cycles: u64,
+    /// Those of them that moved objects.
+    pub moves: u64,
+    /// Bytes found alive by the last mark.
+    pub live_bytes: u64,
+    /// Objects found alive by the last mark.
+    pub live_objects: u64,
+    /// Bytes of objects that were moved.
+    pub bytes_evacuated: u64,
+    /// The flips' pauses.
+    pub pauses: PauseLog,
+    /// Longest operation and stall of threads that have ended, in clock ticks.
+    pub longest_ticks: [u64; 2],
+}
+
+/// One heap's state.
+pub struct Shared {
+    /// Unique in the process.
+    pub id: u64,
+    /// As given.
+    pub options: Options,
+    /// As chosen.
+    pub delivery: Delivery,
+    /// Memory, marks, forwarding, pages. Not dropped in a forked child, which has none of it.
+    pub mover: ManuallyDrop<Mover>,
+    /// The descriptor through which pages are installed; `None` with `pause` delivery. As `mover` in a child.
+    pub userfaultfd: ManuallyDrop<Mutex<Option<Userfaultfd>>>,
+    /// The roots.
+    pub handles: HandleTable,
+    /// Keeps mutators out.
+    pub gate: Gate,
+    /// When to collect.
+    pub pacing: Pacing,
+    /// Requests to the collector.
+    pub control: Control,
+    /// Figures for reports.
+    pub figures: Mutex<Figures>,
+    /// The heap's random key for hashing.
+    pub hash_key: [u64; 2],
+    /// Set once, right after the heap was made.
+    pub roots: std::sync::OnceLock<Roots>,
+    barrier: AtomicU32,
+    mutators: Mutex<Vec<Arc<Mutator>>>,
+    logs: Mutex<Vec<Vec<Value>>>,
+    /// Handles that were dropped while their thread was ending.
+    orphans: Mutex<Vec<Handle>>,
+    move_epoch: AtomicU64,
+    closed: AtomicBool,
+    generation: u64,
+}
+
+/// Locks, whatever a thread that panicked left: all data behind these locks is valid between any two statements.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the process when a rendezvous panics: the mutators would sleep for ever.
+struct AbortOnPanic {
+    /// The thread was unwinding before: a heap that is dropped by a panic elsewhere is closed like any other.
+    was_panicking: bool,
+}
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.was_panicking {
+            std::process::abort();
+        }
+    }
+}
+
+impl Shared {
+    /// State of a fresh heap.
+    #[must_use]
+    pub fn new(options: Options, delivery: Delivery, mover: Mover, userfaultfd: Option<Userfaultfd>) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let mut hash_key = [0_u64; 2];
+        for word in &mut hash_key {
+            use std::hash::{BuildHasher, Hasher};
+            // The standard library's random state: keys from the kernel, new for each.
+            *word = std::hash::RandomState::new().build_hasher().finish();
+        }
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            delivery,
+            pacing: Pacing::new(&options, mover.space.mutator_bytes()),
+            mover: ManuallyDrop::new(mover),
+            userfaultfd: ManuallyDrop::new(Mutex::new(userfaultfd)),
+            handles: HandleTable::default(),
+            gate: Gate::default(),
+            control: Control::default(),
+            figures: Mutex::default(),
+            hash_key,
+            roots: std::sync::OnceLock::new(),
+            barrier: AtomicU32::new(0),
+            mutators: Mutex::default(),
+            logs: Mutex::default(),
+            orphans: Mutex::default(),
+            move_epoch: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            generation: fork::generation(),
+            options,
+        }
+    }
+
+    /// What mutators must tell the collector.
+    #[inline]
+    #[must_use]
+    pub fn barrier(&self) -> u32 {
+        // Relaxed: changes only in a rendezvous, which orders it.
+        self.barrier.load(Ordering::Relaxed)
+    }
+
+    /// Changes what mutators must tell the collector. In a rendezvous.
+    pub fn set_barrier(&self, barrier: u32) {
+        self.barrier.store(barrier, Ordering::Relaxed);
+    }
+
+    /// Whether this process is a fork of the one that made the heap.
+    #[inline]
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
+    /// Whether the heap is closed.
+    #[inline]
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        // Relaxed: set in a rendezvous.
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Declares the heap closed. In a rendezvous.
+    pub fn set_closed(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// The handle of a cache of strings.
+    ///
+    /// # Panics
+    /// Before the heap's roots were made.
+    #[must_use]
+    pub fn interner(&self, which: Interned) -> Handle {
+        self.roots.get().expect("made with the heap").interners[which as usize]
+    }
+
+    /// Changes whenever objects may have moved.
+    #[must_use]
+    pub fn move_epoch(&self) -> u64 {
+        self.move_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Declares that objects have moved. In a rendezvous.
+    pub fn bump_move_epoch(&self) {
+        self.move_epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes that a mutator takes at a time: fewer under stress, which is counted in them.
+    #[must_use]
+    pub fn chunk_bytes(&self) -> u64 {
+        self.options.stress_bytes.map_or(CHUNK_BYTES, |stress| stress.clamp(4096, CHUNK_BYTES))
+    }
+
+    /// Starts a cycle if enough was allocated since the last.
+    pub fn note_allocation(&self) {
+        if self.pacing.is_due(self.mover.space.allocated_bytes()) {
+            self.control.request(false);
+        }
+    }
+
+    /// Takes a full log from a mutator.
+    pub fn hand_over_log(&self, log: Vec<Value>) {
+        lock(&self.logs).push(log);
+    }
+
+    /// The logs handed over so far.
+    pub fn take_logs(&self) -> Vec<Vec<Value>> {
+        std::mem::take(&mut *lock(&self.logs))
+    }
+
+    /// Remembers a handle whose thread is ending and cannot begin an operation.
+    pub fn orphan(&self, handle: Handle) {
+        lock(&self.orphans).push(handle);
+    }
+
+    /// The handles remembered so far.
+    pub fn take_orphans(&self) -> Vec<Handle> {
+        std::mem::take(&mut *lock(&self.orphans))
+    }
+
+    /// Adds a thread.
+    #[must_use]
+    pub fn add_mutator(&self) -> Arc<Mutator> {
+        let mutator = Arc::new(Mutator::default());
+        lock(&self.mutators).push(Arc::clone(&mutator));
+        mutator
+    }
+
+    /// Parks all mutators, runs `f`, and lets them go on. Returns what `f` did and how long mutators were kept out, in
+    /// microseconds.
+    pub fn rendezvous<T>(&self, f: impl FnOnce(&[Arc<Mutator>]) -> T) -> (T, f64) {
+        // Held throughout: no thread is added meanwhile, and nobody else closes the gate.
+        let mutators = lock(&self.mutators);
+        let _abort = AbortOnPanic { was_panicking: std::thread::panicking() };
+        let began = Instant::now();
+        self.gate.close(mutators.iter().map(|mutator| &mutator.presence));
+        let result = f(&mutators);
+        self.gate.open();
+        (result, began.elapsed().as_secs_f64() * 1e6)
+    }
+
+    /// Takes back what threads owned that have ended.
+    pub fn prune_mutators(&self) {
+        let mut mutators = lock(&self.mutators);
+        let mut ended = Vec::new();
+        mutators.retain(|mutator| {
+            // Acquire: pairs with the ending thread's release.
+            let keep = !mutator.ended.load(Ordering::Acquire);
+            if !keep {
+                ended.push(Arc::clone(mutator));
+            }
+            keep
+        });
+        drop(mutators);
+        for mutator in ended {
+            // SAFETY: its thread has ended (acquired above) and it is no longer in the list: this is the only user.
+            let local = unsafe { mutator.local() };
+            self.handles.give_back(local.handles.drain(..).chain(local.roots.drain(..)));
+            if let Some((_, chunk)) = lock(&mutator.prepared).take() {
+                self.mover.space.free_large(crate::space::RegionId::of(chunk.start));
+            }
+            let mut figures = lock(&self.figures);
+            let longest = [&mutator.longest_ticks, &mutator.longest_stall_ticks];
+            for (kept, ticks) in figures.longest_ticks.iter_mut().zip(longest) {
+                *kept = (*kept).max(ticks.load(Ordering::Relaxed));
+            }
+        }
+    }
+
+    /// Longest operation and longest stall of any thread, in clock ticks.
+    #[must_use]
+    pub fn longest_ticks(&self) -> [u64; 2] {
+        let mut longest = lock(&self.figures).longest_ticks;
+        for mutator in lock(&self.mutators).iter() {
+            longest[0] = longest[0].max(mutator.longest_ticks.load(Ordering::Relaxed));
+            longest[1] = longest[1].max(mutator.longest_stall_ticks.load(Ordering::Relaxed));
+        }
+        longest
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            // Memory and descriptors are not in this process: the addresses and numbers may be somebody else's now.
+            return;
+        }
+        if let Some(userfaultfd) = lock(&self.userfaultfd).as_ref() {
+            fork::forget(userfaultfd.raw());
+        }
+        fork::forget(self.mover.space.windows.file().raw());
+        // SAFETY: neither is used again: this is their owner's drop.
+        unsafe {
+            ManuallyDrop::drop(&mut self.userfaultfd);
+            ManuallyDrop::drop(&mut self.mover);
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! Who gets which region: chunks for mutators, regions for large objects and destinations, all within the budget.
+//!
+//! The budget is kept in whole OS pages of the file. A page is charged before it becomes resident and discharged after
+//! it was punched out, so the file never holds more than was charged. Mutators may use the budget less the *reserve*,
+//! which only evacuation may use: a full heap can always compact.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use subduct_kernel::KernelError;
+
+use super::layout::{Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
+use super::region::{RegionTable, Role};
+use super::windows::Windows;
+
+/// Part of a region handed to one mutator: offsets of its first byte and behind its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Chunk {
+    /// Offset of the first byte.
+    pub start: u64,
+    /// Offset behind the last byte.
+    pub end: u64,
+}
+
+impl Chunk {
+    /// Bytes in it.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Why there was no memory.
+#[derive(Debug)]
+pub enum Shortage {
+    /// The budget is used up.
+    Budget,
+    /// The budget has room, but no run of free regions is long enough.
+    Fragmented,
+    /// The machine has no memory left.
+    Kernel(KernelError),
+}
+
+/// What users of memory may charge up to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// Budget less reserve.
+    Mutator,
+    /// The whole budget.
+    Collector,
+}
+
+#[derive(Default)]
+struct WindowState {
+    /// Free regions with resident pages: the pool.
+    pooled: BTreeSet<RegionId>,
+    /// Free regions without.
+    holes: BTreeSet<RegionId>,
+    /// The region chunks are carved from.
+    current: Option<RegionId>,
+    /// Regions with room left behind their used part.
+    partial: Vec<RegionId>,
+    /// `current` and `partial` of before the plan, which may choose to evacuate them.
+    held: Vec<RegionId>,
+}
+
+/// The memory of a heap and its bookkeeping.
+pub struct Space {
+    /// The mapped memory.
+    pub windows: Windows,
+    /// The region table.
+    pub regions: RegionTable,
+    state: Mutex<[WindowState; 2]>,
+    budget_bytes: u64,
+    reserve_bytes: u64,
+    charged_bytes: AtomicU64,
+    allocated_bytes: AtomicU64,
+    /// How often the partial regions were held: tells regions of before from those taken since.
+    era: AtomicU32,
+}
+
+/// Room at the end of a region that is not worth another visit, in bytes.
+const PARTIAL_MIN_BYTES: u64 = 64 << 10;
+
+impl Space {
+    /// A space in which every region is free, and nothing resident.
+    #[must_use]
+    pub fn new(windows: Windows, budget_bytes: u64) -> Self {
+        let geometry = *windows.geometry();
+        let state = Window::ALL.map(|window| WindowState {
+            holes: geometry.regions(window).map(RegionId).collect(),
+            ..WindowState::default()
+        });
+        let reserve_bytes = (budget_bytes / 16).clamp(2 * REGION_BYTES, 32 * REGION_BYTES).min(budget_bytes / 2);
+        Self {
+            windows,
+            regions: RegionTable::new(geometry),
+            state: Mutex::new(state),
+            budget_bytes,
+            reserve_bytes,
+            charged_bytes: AtomicU64::new(0),
+            allocated_bytes: AtomicU64::new(0),
+            era: AtomicU32::new(0),
+        }
+    }
+
+    /// The heap's sizes.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        self.windows.geometry()
+    }
+
+    /// The hard limit on resident bytes.
+    #[must_use]
+    pub fn budget_bytes(&self) -> u64 {
+        self.budget_bytes
+    }
+
+    /// What mutators may use of it.
+    #[must_use]
+    pub fn mutator_bytes(&self) -> u64 {
+        self.budget_bytes - self.reserve_bytes
+    }
+
+    /// Bytes charged: an upper bound of what is resident, exact when no call is on its way.
+    #[must_use]
+    pub fn charged_bytes(&self) -> u64 {
+        // Relaxed: a figure; the limit itself is enforced under the lock.
+        self.charged_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes handed to mutators since the heap was made.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated_bytes.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, [WindowState; 2]> {
+        // A panic of another thread inside the lock leaves sets that are still true of the region table.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes `bytes` of the budget, giving up pooled regions where that helps.
+    fn charge(&self, state: &mut [WindowState; 2], bytes: u64, limit: Limit) -> Result<(), Shortage> {
+        let limit = match limit {
+            Limit::Mutator => self.mutator_bytes(),
+            Limit::Collector => self.budget_bytes,
+        };
+        while self.charged_bytes() + bytes > limit {
+            let victim = Window::ALL.into_iter().find_map(|window| state[window.index()].pooled.pop_last());
+            let Some(region) = victim else { return Err(Shortage::Budget) };
+            self.punch(region);
+            state[self.geometry().window_of(region.start()).index()].holes.insert(region);
+        }
+        self.charged_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives a free region's pages back to the machine.
+    fn punch(&self, id: RegionId) {
+        let region = self.regions.get(id);
+        let bytes = region.resident_bytes();
+        let punched = self.windows.file().punch(id.start() as usize, REGION_BYTES as usize);
+        assert!(punched.is_ok(), "{}", punched.unwrap_err());
+        region.set_resident_bytes(0);
+        self.charged_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Makes the first `bytes` of a region resident.
+    fn populate(&self, state: &mut [WindowState; 2], id: RegionId, bytes: u64, limit: Limit) -> Result<(), Shortage> {
+        let region = self.regions.get(id);
+        let resident = region.resident_bytes();
+        if resident >= bytes {
+            return Ok(());
+        }
+        let wanted = bytes.next_multiple_of(POPULATE_BYTES).min(REGION_BYTES);
+        self.charge(state, wanted - resident, limit)?;
+        let start = (id.start() + resident) as usize;
+        if let Err(error) = self.windows.file().populate(start, (wanted - resident) as usize) {
+            // Part of it may have become resident: punched again, so that the charge stays exact.
+            let undone = self.windows.file().punch(start, (wanted - resident) as usize);
+            debug_assert!(undone.is_ok());
+            self.charged_bytes.fetch_sub(wanted - resident, Ordering::Relaxed);
+            return Err(Shortage::Kernel(error));
+        }
+        region.set_resident_bytes(wanted);
+        Ok(())
+    }
+
+    /// Takes a free region, pooled ones and low addresses first.
+    fn take(&self, state: &mut [WindowState; 2], window: Window, role: Role) -> Result<RegionId, Shortage> {
+        let lists = &mut state[window.index()];
+        let id = lists.pooled.pop_first().or_else(|| lists.holes.pop_first()).ok_or(Shortage::Fragmented)?;
+        let region = self.regions.get(id);
+        region.set_used_bytes(0);
+        region.set_taken_in(self.era.load(Ordering::Relaxed));
+        region.set_role(role);
+        Ok(id)
+    }
+
+    /// Puts a region that was just taken back where it came from.
+    fn put_back(&self, state: &mut [WindowState; 2], id: RegionId) {
+        let region = self.regions.get(id);
+        region.set_role(Role::Free);
+        let lists = &mut state[self.geometry().window_of(id.start()).index()];
+        if region.resident_bytes() > 0 {
+            lists.pooled.insert(id)
+        } else {
+            lists.holes.insert(id)
+        };
+    }
+
+    /// A chunk of at least `least` and if possible `wanted` bytes, resident, for one mutator.
+    ///
+    /// # Errors
+    /// [`Shortage`]; nothing was taken.
+    pub fn carve(&self, window: Window, least: u64, wanted: u64) -> Result<Chunk, Shortage> {
+        let state = &mut *self.lock();
+        let id = self.current_with_room(state, window, least)?;
+        let region = self.regions.get(id);
+        let used = region.used_bytes();
+        let bytes = wanted.max(least).min(REGION_BYTES - used);
+        let fits = |limit: u64| limit.saturating_sub(used) >= least;
+        let chunk_end = match self.populate(state, id, used + bytes, Limit::Mutator) {
+            Ok(()) => used + bytes,
+            // What is resident already may do.
+            Err(_) if fits(region.resident_bytes()) => (used + bytes).min(region.resident_bytes()),
+            Err(shortage) => {
+                if used == 0 {
+                    state[window.index()].current = None;
+                    self.put_back(state, id);
+                }
+                return Err(shortage);
+            }
+        };
+        region.set_used_bytes(chunk_end);
+        self.allocated_bytes.fetch_add(chunk_end - used, Ordering::Relaxed);
+        Ok(Chunk { start: id.start() + used, end: id.start() + chunk_end })
+    }
+
+    fn current_with_room(
+        &self,
+        state: &mut [WindowState; 2],
+        window: Window,
+        least: u64,
+    ) -> Result<RegionId, Shortage> {
+        let room = |id: RegionId| REGION_BYTES - self.regions.get(id).used_bytes();
+        let lists = &mut state[window.index()];
+        if let Some(id) = lists.current {
+            if room(id) >= least {
+                return Ok(id);
+            }
+            if room(id) >= PARTIAL_MIN_BYTES {
+                lists.partial.push(id);
+            }
+            lists.current = None;
+        }
+        let id = match lists.partial.iter().position(|id| room(*id) >= least) {
+            Some(position) => lists.partial.swap_remove(position),
+            None => self.take(state, window, Role::Small)?,
+        };
+        state[window.index()].current = Some(id);
+        Ok(id)
+    }
+
+    /// Whether a chunk of `bytes` could be carved now. Errs on the side of no.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn has_room(&self, window: Window, bytes: u64) -> Result<(), Shortage> {
+        let state = &*self.lock();
+        let lists = &state[window.index()];
+        let room = |id: &RegionId| REGION_BYTES - self.regions.get(*id).used_bytes();
+        let has_region = !(lists.pooled.is_empty() && lists.holes.is_empty());
+        if !has_region && !lists.current.iter().chain(&lists.partial).any(|id| room(id) >= bytes) {
+            return Err(Shortage::Fragmented);
+        }
+        let needed = bytes.next_multiple_of(POPULATE_BYTES) + POPULATE_BYTES;
+        if self.charged_bytes() + needed > self.mutator_bytes() + self.pooled_bytes(state) {
+            return Err(Shortage::Budget);
+        }
+        Ok(())
+    }
+
+    fn pooled_bytes(&self, state: &[WindowState; 2]) -> u64 {
+        state.iter().flat_map(|lists| &lists.pooled).map(|id| self.regions.get(*id).resident_bytes()).sum()
+    }
+
+    /// Regions in a row for a large object of `bytes`, resident and zeroed. Searched from the window's end, away from
+    /// the small objects.
+    ///
+    /// # Errors
+    /// [`Shortage`]; nothing was taken.
+    pub fn reserve_large(&self, window: Window, bytes: u64) -> Result<Chunk, Shortage> {
+        let state = &mut *self.lock();
+        let count = bytes.div_ceil(REGION_BYTES) as u32;
+        let first = self.free_run(window, count).ok_or(Shortage::Fragmented)?;
+        let resident = self.geometry().round_to_pages(bytes);
+        let run = || (0..count).map(|i| first.offset_by(i));
+        for id in run() {
+            let lists = &mut state[window.index()];
+            if lists.pooled.remove(&id) {
+                // Fresh pages are zero: cheaper than zeroing these one by one inside an operation.
+                self.punch(id);
+            }
+            state[window.index()].holes.remove(&id);
+        }
+        let made = self.charge(state, resident, Limit::Mutator).and_then(|()| {
+            let populated = self.windows.file().populate(first.start() as usize, resident as usize);
+            populated.map_err(|error| {
+                let undone = self.windows.file().punch(first.start() as usize, resident as usize);
+                debug_assert!(undone.is_ok());
+                self.charged_bytes.fetch_sub(resident, Ordering::Relaxed);
+                Shortage::Kernel(error)
+            })
+        });
+        if let Err(shortage) = made {
+            state[window.index()].holes.extend(run());
+            return Err(shortage);
+        }
+        for id in run() {
+            let region = self.regions.get(id);
+            let length = (first.start() + resident - id.start()).min(REGION_BYTES);
+            region.set_resident_bytes(length);
+            region.set_used_bytes(length);
+            region.set_head(first);
+            region.set_taken_in(self.era.load(Ordering::Relaxed));
+            region.set_role(Role::Reserved);
+        }
+        self.allocated_bytes.fetch_add(resident, Ordering::Relaxed);
+        Ok(Chunk { start: first.start(), end: first.start() + bytes })
+    }
+
+    /// Last run of `count` free regions.
+    fn free_run(&self, window: Window, count: u32) -> Option<RegionId> {
+        let mut run = 0;
+        for (id, region) in self.regions.iter(window).rev() {
+            run = if region.role() == Role::Free { run + 1 } else { 0 };
+            if run == count {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Turns a reservation into a large object's regions, as its header is about to be written.
+    pub fn commit_large(&self, chunk: Chunk) {
+        let first = RegionId::of(chunk.start);
+        let count = chunk.bytes().div_ceil(REGION_BYTES) as u32;
+        for id in (1..count).map(|i| first.offset_by(i)) {
+            self.regions.get(id).set_role(Role::LargeTail);
+        }
+        self.regions.get(first).set_role(Role::LargeHead);
+    }
+
+    /// Frees a reservation or the regions of a large object, given its first.
+    pub fn free_large(&self, first: RegionId) {
+        let state = &mut *self.lock();
+        let end = self.geometry().regions(self.geometry().window_of(first.start())).end;
+        let mine = |id: RegionId| {
+            let region = self.regions.get(id);
+            id == first || (matches!(region.role(), Role::LargeTail | Role::Reserved) && region.head() == first)
+        };
+        let run: Vec<_> = (first.0..end).map(RegionId).take_while(|id| mine(*id)).collect();
+        for id in run {
+            self.put_back(state, id);
+        }
+    }
+
+    /// A region for handles, with its first step resident.
+    ///
+    /// # Errors
+    /// [`Shortage`]; nothing was taken.
+    pub fn take_handles(&self) -> Result<RegionId, Shortage> {
+        let state = &mut *self.lock();
+        let id = self.take(state, Window::Slots, Role::Free)?;
+        // Recycled memory would read as handles.
+        if self.regions.get(id).resident_bytes() > 0 {
+            self.punch(id);
+        }
+        if let Err(shortage) = self.populate(state, id, POPULATE_BYTES, Limit::Mutator) {
+            self.put_back(state, id);
+            return Err(shortage);
+        }
+        self.regions.get(id).set_role(Role::Handles);
+        Ok(id)
+    }
+
+    /// Makes more of a handle region resident.
+    ///
+    /// # Errors
+    /// [`Shortage`]; nothing changed.
+    pub fn grow_handles(&self, id: RegionId, bytes: u64) -> Result<(), Shortage> {
+        self.populate(&mut self.lock(), id, bytes, Limit::Mutator)
+    }
+
+    /// A destination region with its first `bytes` resident. May use the reserve.
+    ///
+    /// # Errors
+    /// [`Shortage`]; nothing was taken.
+    pub fn take_destination(&self, window: Window, bytes: u64) -> Result<RegionId, Shortage> {
+        let state = &mut *self.lock();
+        let id = self.take(state, window, Role::Destination)?;
+        if let Err(shortage) = self.populate(state, id, bytes, Limit::Collector) {
+            self.put_back(state, id);
+            return Err(shortage);
+        }
+        Ok(id)
+    }
+
+    /// Bytes that destinations could become resident with now.
+    #[must_use]
+    pub fn collector_room_bytes(&self) -> u64 {
+        (self.budget_bytes + self.pooled_bytes(&self.lock())).saturating_sub(self.charged_bytes())
+    }
+
+    /// Frees a region whose objects are gone.
+    pub fn free(&self, id: RegionId) {
+        self.put_back(&mut self.lock(), id);
+    }
+
+    /// Sets aside the regions that mutators carve from, so that the plan may choose them. New chunks come from others.
+    /// Mutators must hold no chunk.
+    pub fn hold_partial(&self) {
+        let state = &mut *self.lock();
+        self.era.fetch_add(1, Ordering::Relaxed);
+        for lists in state {
+            let WindowState { current, partial, held, .. } = lists;
+            held.extend(current.take().into_iter().chain(partial.drain(..)));
+        }
+    }
+
+    /// Gives back what [`Space::hold_partial`] set aside and the plan did not choose.
+    pub fn release_held(&self) {
+        for lists in self.lock().iter_mut() {
+            let held = std::mem::take(&mut lists.held);
+            lists.partial.extend(held.into_iter().filter(|id| self.regions.get(*id).role() == Role::Small));
+        }
+    }
+
+    /// Whether a region was in use when [`Space::hold_partial`] was last called.
+    #[must_use]
+    pub fn was_held(&self, id: RegionId) -> bool {
+        self.regions.get(id).taken_in() < self.era.load(Ordering::Relaxed)
+    }
+
+    /// Turns a finished destination into an ordinary region; what is left of it is carved next.
+    pub fn adopt_destination(&self, id: RegionId) {
+        let region = self.regions.get(id);
+        region.set_role(Role::Small);
+        if REGION_BYTES - region.used_bytes() >= PARTIAL_MIN_BYTES {
+            let window = self.geometry().window_of(id.start());
+            self.lock()[window.index()].partial.push(id);
+        }
+    }
+
+    /// Punches pooled regions out until at most `limit_bytes` stay resident in the pool. One region for each time the
+    /// lock is held.
+    pub fn trim_pool(&self, limit_bytes: u64) {
+        loop {
+            let state = &mut *self.lock();
+            if self.pooled_bytes(state) <= limit_bytes {
+                return;
+            }
+            let victim = state.iter_mut().find_map(|lists| lists.pooled.pop_last());
+            let Some(id) = victim else { return };
+            self.punch(id);
+            self.put_back(state, id);
+        }
+    }
+}

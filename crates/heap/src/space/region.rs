@@ -1,0 +1,179 @@
+//! What each region is used for, and how full it is.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use super::layout::{Geometry, REGION_BYTES, RegionId, Window};
+
+/// What a region is used for.
+///
+/// ```text
+///  Free -> Small -> Source -> Free          Free -> Destination -> Small
+///  Free -> Reserved -> LargeHead, LargeTail -> Free      Free -> Handles
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// Nothing in it: a hole of the file, or resident and kept for reuse.
+    Free,
+    /// Objects of ordinary size.
+    Small,
+    /// Being evacuated: its objects are on their way to destinations.
+    Source,
+    /// Being built from sources.
+    Destination,
+    /// Taken for a large object that is about to be made.
+    Reserved,
+    /// A large object starts here.
+    LargeHead,
+    /// A large object goes on here.
+    LargeTail,
+    /// Part of the handle table.
+    Handles,
+}
+
+impl Role {
+    fn from_number(number: u8) -> Self {
+        use Role::*;
+        [Free, Small, Source, Destination, Reserved, LargeHead, LargeTail, Handles][usize::from(number)]
+    }
+}
+
+/// One region. Fields are written under the space's lock or by the collector while nobody else uses the region, and
+/// read by anybody.
+pub struct Region {
+    role: AtomicU8,
+    used_bytes: AtomicU32,
+    resident_bytes: AtomicU32,
+    live_bytes: AtomicU64,
+    head: AtomicU32,
+    taken_in: AtomicU32,
+}
+
+impl Region {
+    fn new() -> Self {
+        Self {
+            role: AtomicU8::new(Role::Free as u8),
+            used_bytes: AtomicU32::new(0),
+            resident_bytes: AtomicU32::new(0),
+            live_bytes: AtomicU64::new(0),
+            head: AtomicU32::new(0),
+            taken_in: AtomicU32::new(0),
+        }
+    }
+
+    /// What the region is used for.
+    #[inline]
+    #[must_use]
+    pub fn role(&self) -> Role {
+        // Acquire pairs with the release in `set_role`: whoever sees the role sees the figures that go with it.
+        Role::from_number(self.role.load(Ordering::Acquire))
+    }
+
+    /// Changes what the region is used for.
+    pub fn set_role(&self, role: Role) {
+        self.role.store(role as u8, Ordering::Release);
+    }
+
+    /// Bytes handed out, from the start.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        // Relaxed, here and below: figures; what depends on them is ordered by the space's lock or by the role.
+        u64::from(self.used_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Sets the bytes handed out.
+    pub fn set_used_bytes(&self, bytes: u64) {
+        self.used_bytes.store(bytes as u32, Ordering::Relaxed);
+    }
+
+    /// Bytes resident, from the start.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        u64::from(self.resident_bytes.load(Ordering::Acquire))
+    }
+
+    /// Sets the bytes resident.
+    pub fn set_resident_bytes(&self, bytes: u64) {
+        debug_assert!(bytes <= REGION_BYTES);
+        // Release: whoever sees the figure may touch the pages.
+        self.resident_bytes.store(bytes as u32, Ordering::Release);
+    }
+
+    /// Bytes of marked objects that start here. Counts large objects whole.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts a marked object. Marker and allocating mutators add at the same time.
+    #[inline]
+    pub fn add_live_bytes(&self, bytes: u64) {
+        self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Forgets what was marked.
+    pub fn clear_live_bytes(&self) {
+        self.live_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// The era of the space in which the region was taken.
+    #[must_use]
+    pub fn taken_in(&self) -> u32 {
+        self.taken_in.load(Ordering::Relaxed)
+    }
+
+    /// Sets the era in which the region was taken.
+    pub fn set_taken_in(&self, era: u32) {
+        self.taken_in.store(era, Ordering::Relaxed);
+    }
+
+    /// For a part of a large object the region in which it starts; for a source the source that follows it.
+    #[must_use]
+    pub fn head(&self) -> RegionId {
+        RegionId(self.head.load(Ordering::Relaxed))
+    }
+
+    /// Sets what [`Region::head`] says.
+    pub fn set_head(&self, head: RegionId) {
+        self.head.store(head.0, Ordering::Relaxed);
+    }
+}
+
+/// All regions of a heap.
+pub struct RegionTable {
+    regions: Box<[Region]>,
+    geometry: Geometry,
+}
+
+impl RegionTable {
+    /// A table of free regions.
+    #[must_use]
+    pub fn new(geometry: Geometry) -> Self {
+        let regions = geometry.all_regions().map(|_| Region::new()).collect();
+        Self { regions, geometry }
+    }
+
+    /// One region.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, id: RegionId) -> &Region {
+        &self.regions[id.index()]
+    }
+
+    /// The region that holds a byte.
+    #[inline]
+    #[must_use]
+    pub fn of(&self, offset: u64) -> &Region {
+        self.get(RegionId::of(offset))
+    }
+
+    /// All regions of a window, by address.
+    pub fn iter(&self, window: Window) -> impl DoubleEndedIterator<Item = (RegionId, &Region)> {
+        self.geometry.regions(window).map(|number| (RegionId(number), self.get(RegionId(number))))
+    }
+
+    /// All regions, by address.
+    pub fn iter_all(&self) -> impl Iterator<Item = (RegionId, &Region)> {
+        Window::ALL.into_iter().flat_map(|window| self.iter(window))
+    }
+}

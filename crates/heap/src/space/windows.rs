@@ -1,0 +1,214 @@
+//! The heap's memory: one memfd, seen through the view and, during a move, through the shadow.
+//!
+//! ```text
+//!            slots window          leaves window
+//! view     |rrrrrrrrrrrrrrrrrrr..|llllllllllll......|   every reference points here
+//! shadow   |                     |                  |   inaccessible, but during a move
+//! memfd    |rrrrrrrrrrrrrrrrrrr..|llllllllllll......|   the same offsets
+//! ```
+//!
+//! All raw access to heap memory is in this file: everything else works with offsets and a [`Base`].
+
+use std::os::fd::AsFd;
+use std::sync::atomic::AtomicU64;
+
+use subduct_kernel::memfd::Memfd;
+use subduct_kernel::memory::Reservation;
+use subduct_kernel::{GIB, Result};
+
+use super::layout::{Geometry, Window};
+
+/// Where offset 0 of the heap lies in one of its two ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base(usize);
+
+impl Base {
+    /// Address of a byte.
+    #[inline]
+    #[must_use]
+    pub fn address(self, offset: u64) -> usize {
+        self.0 + offset as usize
+    }
+}
+
+/// The memory of one heap.
+pub struct Windows {
+    // Declared first: the mapping goes before the file.
+    reservation: Reservation,
+    memfd: Memfd,
+    geometry: Geometry,
+}
+
+impl Windows {
+    /// Creates the file and maps the view.
+    ///
+    /// # Errors
+    /// As [`Memfd::new`] and [`Reservation::new`].
+    pub fn new(name: &str, geometry: Geometry) -> Result<Self> {
+        let total = geometry.total_bytes() as usize;
+        let memfd = Memfd::new(name, total)?;
+        let reservation = Reservation::new(2 * total, GIB)?;
+        let windows = Self { reservation, memfd, geometry };
+        windows.reservation.map_file(windows.view().0, total, windows.memfd.as_fd(), 0)?;
+        Ok(windows)
+    }
+
+    /// The heap's sizes.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Memfd {
+        &self.memfd
+    }
+
+    /// Where every reference points.
+    #[inline]
+    #[must_use]
+    pub fn view(&self) -> Base {
+        Base(self.reservation.base())
+    }
+
+    /// The collector's own way to the same pages.
+    #[inline]
+    #[must_use]
+    pub fn shadow(&self) -> Base {
+        Base(self.reservation.base() + self.geometry.total_bytes() as usize)
+    }
+
+    /// Moves the page tables of the slots window from the view to the shadow.
+    ///
+    /// # Errors
+    /// As [`Reservation::move_page_tables`].
+    pub fn move_view_to_shadow(&self) -> Result<()> {
+        let length = self.geometry.window_bytes(Window::Slots) as usize;
+        self.reservation.move_page_tables(self.view().0, self.shadow().0, length)
+    }
+
+    /// Opens the shadow of a range of the leaves window, for building destinations.
+    ///
+    /// # Errors
+    /// As [`Reservation::map_file`].
+    pub fn open_shadow(&self, start: u64, end: u64) -> Result<()> {
+        let address = self.shadow().address(start);
+        self.reservation.map_file(address, (end - start) as usize, self.memfd.as_fd(), start as usize)
+    }
+
+    /// Turns a range of the shadow back into a reservation.
+    ///
+    /// # Errors
+    /// As [`Reservation::retire`].
+    pub fn close_shadow(&self, start: u64, end: u64) -> Result<()> {
+        self.reservation.retire(self.shadow().address(start), (end - start) as usize)
+    }
+
+    /// Drops the shadow's page-table entries of a range; the range stays mapped.
+    ///
+    /// # Errors
+    /// As [`Reservation::drop_entries`].
+    pub fn drop_shadow_entries(&self, start: u64, end: u64) -> Result<()> {
+        self.reservation.drop_entries(self.shadow().address(start), (end - start) as usize)
+    }
+
+    fn check(&self, base: Base, offset: u64, bytes: u64) {
+        let total = self.geometry.total_bytes();
+        assert!(bytes <= total && offset <= total - bytes, "offset {offset:#x}+{bytes} lies outside the heap");
+        debug_assert!(base == self.view() || base == self.shadow());
+    }
+
+    /// The word at `offset`, a multiple of 8.
+    ///
+    /// # Panics
+    /// When it lies outside the heap: a reference is broken.
+    #[inline]
+    #[must_use]
+    pub fn word(&self, base: Base, offset: u64) -> &AtomicU64 {
+        self.check(base, offset, 8);
+        debug_assert!(offset & 7 == 0);
+        // SAFETY: the range is inside the view or shadow (checked), aligned, and mapped: the view always is, the shadow
+        // during a move, which is when `shadow()` is used. The mapping lives as long as `self`. All words of the
+        // heap are accessed as atomics, or as bytes of leaves that nobody writes.
+        unsafe { &*(base.address(offset) as *const AtomicU64) }
+    }
+
+    /// Asks for the line that holds a word of the view.
+    #[inline]
+    pub fn prefetch(&self, offset: u64) {
+        prefetch_address(self.view().address(offset));
+    }
+
+    /// The bytes of an immutable leaf.
+    ///
+    /// # Panics
+    /// As [`Windows::word`].
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self, offset: u64, length: usize) -> &[u8] {
+        self.check(self.view(), offset, length as u64);
+        // SAFETY: inside the view (checked) and mapped as for `word`. Callers pass the raw bytes of a leaf, which are
+        // written once before the leaf is published and never again; when the leaf moves, the old bytes stay until
+        // every operation that could hold this slice has ended.
+        unsafe { std::slice::from_raw_parts(self.view().address(offset) as *const u8, length) }
+    }
+
+    /// Copies `source` into the heap.
+    ///
+    /// # Panics
+    /// As [`Windows::word`].
+    pub fn write_bytes(&self, offset: u64, source: &[u8]) {
+        self.check(self.view(), offset, source.len() as u64);
+        // SAFETY: inside the view (checked), mapped, and part of an object that is not published yet (callers write
+        // leaves they just allocated), so nobody reads it; a slice cannot overlap it, since no safe reference
+        // to unpublished memory exists.
+        unsafe {
+            std::ptr::copy_nonoverlapping(source.as_ptr(), self.view().address(offset) as *mut u8, source.len());
+        }
+    }
+
+    /// Zeroes `words` words that nobody else uses yet.
+    ///
+    /// # Panics
+    /// As [`Windows::word`].
+    #[inline]
+    pub fn zero_words(&self, offset: u64, words: usize) {
+        self.check(self.view(), offset, words as u64 * 8);
+        // SAFETY: inside the view (checked), mapped, and just taken from the allocating thread's own chunk.
+        unsafe { std::ptr::write_bytes(self.view().address(offset) as *mut u64, 0, words) };
+    }
+
+    /// Copies words between two places that do not overlap and that no other thread writes.
+    ///
+    /// # Panics
+    /// As [`Windows::word`].
+    #[inline]
+    pub fn copy_words(&self, (from_base, from): (Base, u64), (to_base, to): (Base, u64), words: usize) {
+        self.check(from_base, from, words as u64 * 8);
+        self.check(to_base, to, words as u64 * 8);
+        // SAFETY: both ranges are inside the heap (checked) and mapped as for `word`. They are a source and a
+        // destination region, which differ. Nobody writes the source (it is reachable through no reference
+        // after the flip) and only the thread that claimed the destination page writes it.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                from_base.address(from) as *const u64,
+                to_base.address(to) as *mut u64,
+                words,
+            );
+        }
+    }
+}
+
+/// Asks the processor for the line at an address.
+#[inline]
+pub fn prefetch_address(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching any address is harmless: it neither faults nor changes anything a program can see.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address as *const i8);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -1,0 +1,171 @@
+//! The second tracer: a plain depth-first search that believes nothing.
+
+use std::hash::Hasher;
+use std::sync::atomic::Ordering;
+
+use siphasher::sip::SipHasher13;
+
+use crate::compact::Mover;
+use crate::mutator::HandleTable;
+use crate::object::{Header, Kind, Ref, Value};
+use crate::space::layout::{LARGE_BYTES, REGION_BYTES, bit_of, block_of};
+use crate::space::{RegionId, Role, Space, Window};
+use crate::stats::VerifyReport;
+
+/// Traces everything that handles reach, and asks `also` about each object.
+///
+/// # Errors
+/// The first reference that does not lead to a sound object, from which object and slot, and why.
+pub fn trace(
+    mover: &Mover,
+    handles: &HandleTable,
+    mut also: impl FnMut(Ref) -> Result<(), String>,
+) -> Result<VerifyReport, String> {
+    let space = &mover.space;
+    let mut search = Search {
+        space,
+        seen: vec![0; (space.geometry().total_bytes() / 512) as usize],
+        stack: Vec::new(),
+        report: VerifyReport { objects: 0, bytes: 0, edges: 0, digest: 0 },
+    };
+    for (number, slot) in handles.slots().enumerate() {
+        let value = search.value(slot);
+        // Any kind: the handles that hold references over polls hold parts of containers, too.
+        search.edge(number as u64, value, |_| true, &mut also).map_err(|why| format!("handle {number}: {why}"))?;
+        search.drain(&mut also)?;
+    }
+    Ok(search.report)
+}
+
+struct Search<'h> {
+    space: &'h Space,
+    /// A bit for each word of the heap.
+    seen: Vec<u64>,
+    stack: Vec<(Ref, Header)>,
+    report: VerifyReport,
+}
+
+impl Kind {
+    /// What may hang from a slot of an object of this kind.
+    fn may_refer_to(self, slot: usize, to: Self) -> bool {
+        match (self, slot) {
+            (Self::Dict, 0) => to == Self::DictEntries,
+            (Self::Dict, 1) => to == Self::DictIndex,
+            (Self::List, 0) => to == Self::Items,
+            (Self::Interner, _) => matches!(to, Self::Str),
+            (Self::DictEntries | Self::Items | Self::Tuple, _) => {
+                !matches!(to, Self::DictEntries | Self::DictIndex | Self::Items | Self::Interner)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Search<'_> {
+    fn word(&self, offset: u64) -> u64 {
+        self.space.windows.word(self.space.windows.view(), offset).load(Ordering::Acquire)
+    }
+
+    fn value(&self, offset: u64) -> Value {
+        Value::from_bits(self.word(offset))
+    }
+
+    /// Follows one reference: `source` is what identifies where it comes from in the digest.
+    fn edge(
+        &mut self,
+        source: u64,
+        value: Value,
+        allowed: impl FnOnce(Kind) -> bool,
+        also: &mut impl FnMut(Ref) -> Result<(), String>,
+    ) -> Result<(), String> {
+        if !value.is_well_formed() {
+            return Err(format!("{:#x} is no value", value.bits()));
+        }
+        let Some(object) = value.as_ref() else { return Ok(()) };
+        let header = self.sound(object)?;
+        if !allowed(header.kind()) {
+            return Err(format!("a {:?} does not belong here ({object:?})", header.kind()));
+        }
+        also(object).map_err(|why| format!("{:?} {object:?}: {why}", header.kind()))?;
+        self.report.edges += 1;
+        let mut hasher = SipHasher13::new_with_keys(source, 1);
+        hasher.write_u64(self.content(object, header));
+        self.report.digest = self.report.digest.wrapping_add(hasher.finish());
+        let (block, bit) = (block_of(object.offset()), bit_of(object.offset()));
+        if self.seen[block] >> bit & 1 == 0 {
+            self.seen[block] |= 1 << bit;
+            self.stack.push((object, header));
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, also: &mut impl FnMut(Ref) -> Result<(), String>) -> Result<(), String> {
+        while let Some((object, header)) = self.stack.pop() {
+            self.report.objects += 1;
+            self.report.bytes += header.bytes();
+            let content = self.content(object, header);
+            for slot in 0..header.slots() {
+                let value = self.value(object.offset() + 8 + slot as u64 * 8);
+                let kind = header.kind();
+                let source = content.wrapping_add(slot as u64);
+                self.edge(source, value, |to| kind.may_refer_to(slot, to), also)
+                    .map_err(|why| format!("{kind:?} {object:?}, slot {slot} of {}: {why}", header.slots()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The header of an object, if it lies whole in a region in use and in the right window.
+    fn sound(&self, object: Ref) -> Result<Header, String> {
+        let offset = object.offset();
+        if offset >= self.space.geometry().total_bytes() {
+            return Err(format!("{object:?} lies outside the heap"));
+        }
+        let id = RegionId::of(offset);
+        let region = self.space.regions.get(id);
+        let header = Header::from_bits(self.word(offset));
+        let Some(kind) = header.checked_kind() else {
+            return Err(format!("{object:?} in a {:?} region has no header: {:#x}", region.role(), header.bits()));
+        };
+        let in_region = offset - id.start() + header.bytes();
+        let fits = match region.role() {
+            Role::Small | Role::Source => header.bytes() <= LARGE_BYTES && in_region <= region.used_bytes(),
+            Role::LargeHead => header.bytes() > LARGE_BYTES && offset == id.start() && self.large_fits(id, header),
+            Role::Free | Role::Destination | Role::Reserved | Role::LargeTail | Role::Handles => false,
+        };
+        if !fits {
+            return Err(format!("{kind:?} {object:?} of {} bytes in a {:?} region", header.bytes(), region.role()));
+        }
+        let leaves = self.space.geometry().window_of(offset) == Window::Leaves;
+        if leaves != kind.is_leaf() || (kind.is_leaf() && header.slots() > 0) {
+            return Err(format!("{kind:?} {object:?} with {} slots in the wrong window", header.slots()));
+        }
+        Ok(header)
+    }
+
+    fn large_fits(&self, head: RegionId, header: Header) -> bool {
+        let count = header.bytes().div_ceil(REGION_BYTES) as u32;
+        (1..count)
+            .map(|i| self.space.regions.get(head.offset_by(i)))
+            .all(|region| region.role() == Role::LargeTail && region.head() == head)
+    }
+
+    /// Digest of what an object holds itself: kind, sizes, immediates and raw bytes, without locks and references.
+    fn content(&self, object: Ref, header: Header) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(0, 2);
+        hasher.write_u64(header.bits());
+        for slot in 0..header.slots().min(CONTENT_WORDS) {
+            let value = self.value(object.offset() + 8 + slot as u64 * 8);
+            hasher.write_u64(if value.is_ref() { 1 } else { value.bits() });
+        }
+        let raw = object.offset() + 8 + header.slots() as u64 * 8;
+        let locks = usize::from(matches!(header.kind(), Kind::Dict | Kind::List));
+        for word in locks..header.raw_words().min(CONTENT_WORDS) {
+            hasher.write_u64(self.word(raw + word as u64 * 8));
+        }
+        hasher.finish()
+    }
+}
+
+/// Words of an object that go into its digest: computed again for each reference to it, so not all of a huge one.
+const CONTENT_WORDS: usize = 64;

@@ -1,0 +1,205 @@
+//! Threads change a heap while it is collected all the time; what they read is compared with plain copies.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use subduct_heap::object::{Key, Kind, Outgoing, Scalar, dict, list, outgoing};
+use subduct_heap::{Delivery, Handle, Heap, Op, Options, Retry};
+
+/// A record as a thread remembers it: a number, a string, and the numbers of the records it links to.
+#[derive(Clone, Debug, PartialEq)]
+struct Record {
+    number: i64,
+    text: String,
+    links: Vec<i64>,
+}
+
+fn options(delivery: Delivery) -> Options {
+    Options { budget_bytes: 96 << 20, delivery: Some(delivery), verify: true, ..Options::default() }
+}
+
+/// Stores a record under its number in the dict `records`, linked to others that are there.
+fn store(heap: &Heap, records: Handle, record: &Record) {
+    heap.run(|op| {
+        let node = dict::new(op, 3)?;
+        let node = op.handle_new(node)?;
+        let result = fill(op, records, node, record);
+        op.handle_drop(node);
+        result
+    })
+    .unwrap();
+}
+
+fn fill(op: &mut Op<'_>, records: Handle, node: Handle, record: &Record) -> Result<(), Retry> {
+    let links = list::new(op, record.links.len())?;
+    let links = op.handle_new(links)?;
+    let mut result = Ok(());
+    for link in &record.links {
+        let to = dict::get(op, op.handle_get(records), &Key::Int(*link))?.and_then(|value| value.as_ref());
+        let to = op.handle_new(to.expect("a link leads to a record"))?;
+        result = list::push(op, op.handle_get(links), &Scalar::Object(to));
+        op.handle_drop(to);
+        if result.is_err() {
+            break;
+        }
+    }
+    let mut set =
+        |key: &[u8], value: &Scalar<'_>| dict::insert(op, op.handle_get(node), &Key::Str(key), value).map(drop);
+    let result = result
+        .and_then(|()| set(b"number", &Scalar::Int(record.number)))
+        .and_then(|()| set(b"some text", &Scalar::Str(record.text.as_bytes())))
+        .and_then(|()| set(b"links", &Scalar::Object(links)));
+    op.handle_drop(links);
+    result?;
+    dict::insert(op, op.handle_get(records), &Key::Int(record.number), &Scalar::Object(node)).map(drop)
+}
+
+/// Reads a record back through the heap, links by following them.
+fn read(heap: &Heap, records: Handle, number: i64) -> Option<Record> {
+    heap.run(|op| {
+        let Some(node) = dict::get(op, op.handle_get(records), &Key::Int(number))? else { return Ok(None) };
+        let node = node.as_ref().unwrap();
+        let links = dict::get(op, node, &Key::Str(b"links"))?.unwrap().as_ref().unwrap();
+        let mut numbers = Vec::new();
+        for i in 0..list::len(op, links)? {
+            let target = list::get(op, links, i)?.unwrap().as_ref().unwrap();
+            let number = dict::get(op, target, &Key::Str(b"number"))?.unwrap();
+            match outgoing(op, number)? {
+                Outgoing::Int(number) => numbers.push(number),
+                _ => panic!("a number is an int"),
+            }
+        }
+        let text = dict::get(op, node, &Key::Str(b"some text"))?.unwrap();
+        let Outgoing::Str(text) = outgoing(op, text)? else { panic!("a text is a string") };
+        Ok(Some(Record { number, text: String::from_utf8(text.to_vec()).unwrap(), links: numbers }))
+    })
+    .unwrap()
+}
+
+/// One thread's life: random stores, deletions and reads in a dict of its own.
+fn live(heap: &Heap, seed: u64, stop: &AtomicBool) -> u64 {
+    let mut random = StdRng::seed_from_u64(seed);
+    let records = heap.run(|op| dict::new(op, 0).and_then(|records| op.handle_new(records))).unwrap();
+    let mut twin: BTreeMap<i64, Record> = BTreeMap::new();
+    let mut operations = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let number = random.random_range(0..4000);
+        match random.random_range(0..10) {
+            0..4 => {
+                // Even records link to odd ones, odd ones to none: old versions must not keep older ones alive.
+                let others: Vec<i64> = if number % 2 == 0 {
+                    twin.range(random.random_range(0..4000)..)
+                        .map(|(key, _)| *key)
+                        .filter(|key| key % 2 == 1)
+                        .take(3)
+                        .collect()
+                } else {
+                    Vec::new()
+                };
+                let text = "x".repeat(random.random_range(0..120));
+                let record = Record { number, text: format!("{number}:{text}"), links: others };
+                store(heap, records, &record);
+                twin.insert(number, record);
+            }
+            4..6 => {
+                let removed = heap.run(|op| dict::remove(op, op.handle_get(records), &Key::Int(number))).unwrap();
+                assert_eq!(removed.is_some(), twin.remove(&number).is_some(), "seed {seed}");
+            }
+            _ => assert_eq!(read(heap, records, number), twin.get(&number).cloned(), "seed {seed}, record {number}"),
+        }
+        operations += 1;
+    }
+    for number in 0..4000 {
+        assert_eq!(read(heap, records, number), twin.get(&number).cloned(), "seed {seed}, record {number} at the end");
+    }
+    heap.drop_handle(records);
+    operations
+}
+
+fn churn(options: Options, cycles: u64) {
+    let heap = Heap::new(options).unwrap();
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|i| {
+                scope.spawn({
+                    let (heap, stop) = (&heap, &stop);
+                    move || live(heap, seed ^ i, stop)
+                })
+            })
+            .collect();
+        for _ in 0..cycles {
+            let report = heap.collect().unwrap();
+            assert!(report.verified && report.fallback.is_none(), "{report:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        let operations: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert!(operations > cycles, "seed {seed}: {operations} operations in {cycles} cycles");
+    });
+    let stats = heap.stats().unwrap();
+    assert!(stats.moves > 0 && stats.pages_fixed > 0 && stats.pages_built > 0, "{stats:?}");
+    if stats.delivery == Delivery::Sigbus {
+        assert!(stats.faults > 0 && stats.worker_pages > 0, "{stats:?}");
+    }
+    println!("{stats:?}");
+    let after = heap.collect().unwrap();
+    let empty = heap.verify().unwrap();
+    assert_eq!(after.live_objects, empty.objects, "marker and second tracer agree on a quiet heap");
+    assert_eq!(after.live_bytes, empty.bytes);
+}
+
+#[test]
+fn threads_and_cycles_with_sigbus() {
+    churn(options(Delivery::Sigbus), 60);
+}
+
+#[test]
+fn threads_and_cycles_with_pause() {
+    churn(options(Delivery::Pause), 60);
+}
+
+#[test]
+fn threads_and_cycles_under_stress() {
+    churn(Options { stress_bytes: Some(1 << 20), ..options(Delivery::Sigbus) }, 60);
+}
+
+#[test]
+fn a_large_list_stays_where_it_is_and_its_items_are_fixed() {
+    let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
+    let items = heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();
+    for number in 0..100_000 {
+        // Most of the strings die, so that those which live are moved.
+        let text = format!("string number {number}");
+        heap.run(|op| list::push(op, op.handle_get(items), &Scalar::Str(text.as_bytes()))).unwrap();
+        if number % 10 != 0 {
+            heap.run(|op| list::set(op, op.handle_get(items), number, &Scalar::Int(number as i64)).map(drop)).unwrap();
+        }
+    }
+    let report = heap.collect().unwrap();
+    assert!(report.bytes_evacuated > 0 && report.verified, "{report:?}");
+    for number in (0..100_000).step_by(10) {
+        let text = heap.run(|op| {
+            let value = list::get(op, op.handle_get(items), number)?;
+            outgoing(op, value.unwrap())
+        });
+        let text = text.unwrap();
+        let Outgoing::Str(text) = text else { panic!("item {number} is no string") };
+        assert_eq!(text.as_slice(), format!("string number {number}").as_bytes());
+    }
+}
+
+#[test]
+fn handles_keep_objects_alive_and_nothing_else_does() {
+    let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
+    let before = heap.collect().unwrap().live_objects;
+    let kept = heap.run(|op| list::new(op, 10).and_then(|list| op.handle_new(list))).unwrap();
+    let with = heap.collect().unwrap().live_objects;
+    assert_eq!(with, before + 2, "a list and its items");
+    assert_eq!(heap.run(|op| Ok(op.header(op.handle_get(kept)).kind())).unwrap(), Kind::List);
+    heap.drop_handle(kept);
+    assert_eq!(heap.collect().unwrap().live_objects, before);
+}
