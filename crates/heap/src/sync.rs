@@ -23,23 +23,56 @@ pub fn heavy_fence() {
     subduct_kernel::membarrier::fence_all_threads();
 }
 
-/// Sleeps while `word` is `expected`; may return early.
-pub fn wait(word: &AtomicU32, expected: u32) {
+/// A word that threads sleep on: a futex, or for loom the lock and the queue that the kernel keeps for one, so that a
+/// lost wake-up shows as a deadlock.
+#[cfg_attr(not(loom), repr(transparent))]
+pub struct Word {
+    atomic: AtomicU32,
     #[cfg(loom)]
-    {
-        let _ = (word, expected);
-        loom::thread::yield_now();
-    }
-    #[cfg(not(loom))]
-    subduct_kernel::futex::wait(word, expected, None);
+    queue: (loom::sync::Mutex<()>, loom::sync::Condvar),
 }
 
-/// Wakes everybody who sleeps on `word`.
-pub fn wake_all(word: &AtomicU32) {
-    #[cfg(loom)]
-    let _ = word;
-    #[cfg(not(loom))]
-    subduct_kernel::futex::wake_all(word);
+impl Word {
+    /// A word with a value.
+    #[must_use]
+    pub fn new(value: u32) -> Self {
+        Self {
+            atomic: AtomicU32::new(value),
+            #[cfg(loom)]
+            queue: (loom::sync::Mutex::new(()), loom::sync::Condvar::new()),
+        }
+    }
+
+    /// Sleeps while the word is `expected`; may return early.
+    pub fn wait(&self, expected: u32) {
+        #[cfg(loom)]
+        {
+            let guard = self.queue.0.lock().unwrap();
+            if self.atomic.load(Ordering::SeqCst) == expected {
+                drop(self.queue.1.wait(guard).unwrap());
+            }
+        }
+        #[cfg(not(loom))]
+        subduct_kernel::futex::wait(&self.atomic, expected, None);
+    }
+
+    /// Wakes everybody who sleeps on the word.
+    pub fn wake_all(&self) {
+        #[cfg(loom)]
+        {
+            let _guard = self.queue.0.lock().unwrap();
+            self.queue.1.notify_all();
+        }
+        #[cfg(not(loom))]
+        subduct_kernel::futex::wake_all(&self.atomic);
+    }
+}
+
+impl std::ops::Deref for Word {
+    type Target = AtomicU32;
+    fn deref(&self) -> &AtomicU32 {
+        &self.atomic
+    }
 }
 
 /// Lets others run, as attempt number `attempt` of a short wait: spins first, then gives the processor away.

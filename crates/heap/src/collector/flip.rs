@@ -108,6 +108,9 @@ fn prepare(shared: &Shared, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError>
     for (start, end) in leaf_runs {
         windows.open_shadow(*start, *end)?;
         userfaultfd.register(windows.view().address(*start), (end - start) as usize)?;
+        // Recycled regions are still mapped from their last use: [inv.leaf.armed] no fault would tell that they are not
+        // built.
+        windows.drop_entries(windows.view(), *start, *end)?;
     }
     Ok(())
 }
@@ -184,7 +187,7 @@ fn retire_shadow(shared: &Shared) {
     let mut slice: Option<(u64, u64)> = None;
     let flush = |slice: &mut Option<(u64, u64)>| {
         if let Some((start, end)) = slice.take() {
-            retire_all(space.windows.drop_shadow_entries(start, end));
+            retire_all(space.windows.drop_entries(space.windows.shadow(), start, end));
         }
     };
     for (id, region) in space.regions.iter(Window::Slots) {

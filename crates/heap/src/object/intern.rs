@@ -1,10 +1,12 @@
 //! Equal strings stored once: a small cache in front of the allocation of string leaves.
 //!
-//! An interner is a slot array seen as sets of [`WAYS`] ways; a string's hash says its set. A hit climbs one way towards the front
-//! and a newcomer enters in the middle and pushes the last way out, so a flood of strings that occur once cannot displace those
-//! that occur often. It is a cache and no registry: two equal strings may both be stored, and only the references say that two
-//! are one. Threads may use it at the same time without a lock, as every way holds some string whole at any time; the worst that
-//! two at once do is to forget one.
+//! An interner is a slot array seen as sets of [`WAYS`] ways; a string's hash says its set. A newcomer to a full set
+//! enters in the middle and pushes the last one out; one that is found in the back half goes to the front. So a flood of strings that occur once cannot
+//! displace those that occur often. It is a cache and no registry: two equal strings may both be stored, and equal references say
+//! that strings are equal, different ones say nothing. Threads may use it at the same time without a lock, as every way holds
+//! some string whole at any time; the worst that two at once do is to forget one.
+
+use std::ops::Range;
 
 use super::header::Kind;
 use super::scalar::{is_leaf_of, leaf};
@@ -14,7 +16,7 @@ use crate::mutator::{Op, Retry};
 
 /// Ways of a set.
 const WAYS: usize = 4;
-/// The way at which a newcomer enters.
+/// The way at which a newcomer enters a full set.
 const ENTRANCE: usize = WAYS / 2;
 
 /// The interned string with these bytes, if there is one. Changes nothing. O(length).
@@ -31,20 +33,24 @@ pub(super) fn share(op: &mut Op<'_>, which: Interned, bytes: &[u8], hash: u64) -
     let interner = op.interner(which);
     let set = first_slot(op, interner, hash);
     if let Some((way, value)) = find_in_set(op, interner, set, bytes) {
-        if way > 0 {
-            let ahead = op.load(interner, set + way - 1);
-            op.store(interner, set + way - 1, value);
-            op.store(interner, set + way, ahead);
+        if way >= ENTRANCE {
+            push_back(op, interner, set..set + way);
+            op.store(interner, set, value);
         }
         return Ok(value);
     }
     let value = leaf(op, Kind::Str, bytes)?;
-    for way in (ENTRANCE + 1..WAYS).rev() {
-        let ahead = op.load(interner, set + way - 1);
-        op.store(interner, set + way, ahead);
-    }
-    op.store(interner, set + ENTRANCE, value);
+    let way = (0..WAYS).find(|way| op.load(interner, set + way) == Value::EMPTY).unwrap_or_else(|| {
+        push_back(op, interner, set + ENTRANCE..set + WAYS - 1);
+        ENTRANCE
+    });
+    op.store(interner, set + way, value);
     Ok(value)
+}
+
+/// Moves the strings in these slots one slot back, over what is there.
+fn push_back(op: &mut Op<'_>, interner: Ref, slots: Range<usize>) {
+    op.move_slots(interner, slots.start, slots.start + 1, slots.len());
 }
 
 /// The first slot of the set that a hash belongs to.

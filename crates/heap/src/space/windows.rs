@@ -105,12 +105,13 @@ impl Windows {
         self.reservation.retire(self.shadow().address(start), (end - start) as usize)
     }
 
-    /// Drops the shadow's page-table entries of a range; the range stays mapped.
+    /// Drops the page-table entries of a range of the view or the shadow; the range stays mapped, the file keeps its
+    /// pages.
     ///
     /// # Errors
     /// As [`Reservation::drop_entries`].
-    pub fn drop_shadow_entries(&self, start: u64, end: u64) -> Result<()> {
-        self.reservation.drop_entries(self.shadow().address(start), (end - start) as usize)
+    pub fn drop_entries(&self, base: Base, start: u64, end: u64) -> Result<()> {
+        self.reservation.drop_entries(base.address(start), (end - start) as usize)
     }
 
     fn check(&self, base: Base, offset: u64, bytes: u64) {

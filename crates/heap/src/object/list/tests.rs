@@ -9,10 +9,12 @@ use crate::object::tuple;
 
 fn read_all(heap: &Heap, list: Handle) -> Vec<Plain> {
     let length = on(heap, list, len);
-    let read = |i| on(heap, list, |op, object| {
-        let item = get(op, object, i)?;
-        Plain::read_some(op, item)
-    });
+    let read = |i| {
+        on(heap, list, |op, object| {
+            let item = get(op, object, i)?;
+            Plain::read_some(op, item)
+        })
+    };
     assert_eq!(read(length), None);
     (0..length).map(|i| read(i).expect("an item below the length")).collect()
 }
