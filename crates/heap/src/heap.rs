@@ -1,7 +1,7 @@
 //! A heap, as its users see it. A value: many in a process, no global state but the table of the SIGBUS handler.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use subduct_kernel::uffd::Userfaultfd;
@@ -19,7 +19,7 @@ use crate::object::{Kind, RAW_MAX, dict};
 use crate::options::{Delivery, Options};
 use crate::shared::{Roots, Shared, lock};
 use crate::space::layout::{LARGE_BYTES, REGION_BYTES};
-use crate::space::{Geometry, RegionId, Shortage, Space, Windows};
+use crate::space::{Geometry, Shortage, Space, Windows};
 use crate::stats::{CycleReport, Stats, VerifyReport};
 use crate::verify;
 
@@ -160,7 +160,12 @@ impl Heap {
         }
         // SAFETY: this thread's mutator, just entered, not nested (checked above).
         let mut op = unsafe { Op::begin(shared, mutator) };
-        op.ensure_roots().and_then(|()| f(&mut op)).map_err(Stalled::Retry)
+        let result = op.ensure_roots().and_then(|()| f(&mut op));
+        if result.is_ok() && mutator.has_prepared.load(Ordering::Relaxed) {
+            // An operation that ran again may have needed less than it asked for before.
+            shared.release_prepared(mutator);
+        }
+        result.map_err(Stalled::Retry)
     }
 
     /// Runs an operation to its end, waiting for memory where needed.
@@ -198,6 +203,9 @@ impl Heap {
             // SAFETY: as in `attempt`.
             let mutator: &Mutator = unsafe { &*mutator };
             Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
+            if result.is_err() {
+                shared.release_prepared(mutator);
+            }
         }
         result
     }
@@ -233,12 +241,10 @@ impl Heap {
         };
         // SAFETY: as in `attempt`.
         let mutator: &Mutator = unsafe { &*mutator };
-        let mut prepared = lock(&mutator.prepared);
-        if let Some((_, unused)) = prepared.take() {
-            space.free_large(RegionId::of(unused.start));
-        }
-        *prepared = Some((request.window, space.reserve_large(request.window, request.bytes)?));
-        drop(prepared);
+        let chunk = space.reserve_large(request.window, request.bytes)?;
+        lock(&mutator.prepared).push((request.window, chunk));
+        // Relaxed: read by this thread.
+        mutator.has_prepared.store(true, Ordering::Relaxed);
         shared.note_allocation();
         Ok(())
     }
@@ -286,7 +292,7 @@ impl Heap {
         if shared.is_forked() || shared.is_closed() {
             return Err(self.closed());
         }
-        let count = |counter: &AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &shared.mover.counters;
         let [longest_operation_us, longest_stall_us] = shared.longest_ticks().map(clock::to_us);
         let figures = lock(&shared.figures);

@@ -15,6 +15,7 @@ use crate::mutator::safepoint::Gate;
 use crate::mutator::{Handle, HandleTable, Mutator};
 use crate::object::Value;
 use crate::options::{Delivery, Options};
+use crate::space::RegionId;
 use crate::space::layout::CHUNK_BYTES;
 use crate::stats::PauseLog;
 
@@ -273,14 +274,21 @@ impl Shared {
             // SAFETY: its thread has ended (acquired above) and it is no longer in the list: this is the only user.
             let local = unsafe { mutator.local() };
             self.handles.give_back(local.handles.drain(..).chain(local.roots.drain(..)));
-            if let Some((_, chunk)) = lock(&mutator.prepared).take() {
-                self.mover.space.free_large(crate::space::RegionId::of(chunk.start));
-            }
+            self.release_prepared(&mutator);
             let mut figures = lock(&self.figures);
             let longest = [&mutator.longest_ticks, &mutator.longest_stall_ticks];
             for (kept, ticks) in figures.longest_ticks.iter_mut().zip(longest) {
                 *kept = (*kept).max(ticks.load(Ordering::Relaxed));
             }
+        }
+    }
+
+    /// Frees regions that a thread reserved for large objects and did not use.
+    pub fn release_prepared(&self, mutator: &Mutator) {
+        // Relaxed: written by the same thread, or by one that has ended.
+        mutator.has_prepared.store(false, Ordering::Relaxed);
+        for (_, chunk) in lock(&mutator.prepared).drain(..) {
+            self.mover.space.free_large(RegionId::of(chunk.start));
         }
     }
 

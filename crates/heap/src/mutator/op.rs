@@ -9,7 +9,7 @@ use crate::clock;
 use crate::mutator::handles::Handle;
 use crate::mutator::thread::{Local, Mutator, POLL_ROOTS};
 use crate::object::{Header, Kind, Ref, Value};
-use crate::shared::{BARRIER_LOG, BARRIER_TRACK, Interned, Shared};
+use crate::shared::{BARRIER_LOG, BARRIER_TRACK, Interned, Shared, lock};
 use crate::space::layout::{CHUNK_BYTES, LARGE_BYTES};
 use crate::space::{Chunk, Window};
 
@@ -154,16 +154,12 @@ impl<'h> Op<'h> {
     }
 
     fn take_prepared(&mut self, window: Window, bytes: u64) -> Result<u64, Retry> {
-        let prepared = &mut *self.mutator.prepared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match prepared {
-            Some((of, chunk)) if *of == window && chunk.bytes() == bytes => {
-                let chunk = *chunk;
-                *prepared = None;
-                self.shared.mover.space.commit_large(chunk);
-                Ok(chunk.start)
-            }
-            _ => Err(Retry::Space(Request { window, bytes })),
-        }
+        let mut prepared = lock(&self.mutator.prepared);
+        let fitting = prepared.iter().position(|(of, chunk)| *of == window && chunk.bytes() == bytes);
+        let Some(fitting) = fitting else { return Err(Retry::Space(Request { window, bytes })) };
+        let (_, chunk) = prepared.swap_remove(fitting);
+        self.shared.mover.space.commit_large(chunk);
+        Ok(chunk.start)
     }
 
     /// A slot's value.
@@ -310,6 +306,8 @@ impl<'h> Op<'h> {
         }
         self.mutator.presence.exit();
         self.mutator.presence.enter(&self.shared.gate);
+        // What follows changes the heap like an operation that begins now.
+        self.local.operations += 1;
         self.barrier = self.shared.barrier();
         for (i, object) in refs.iter_mut().enumerate() {
             let slot = self.shared.handles.slot(self.local.roots[i]);

@@ -23,7 +23,7 @@ pub struct Local {
     pub handles: Vec<Handle>,
     /// Hold references over a poll.
     pub roots: Vec<Handle>,
-    /// Operations begun.
+    /// Operations begun, or gone on with after a poll.
     pub operations: u64,
     /// Objects born marked since the mark began.
     pub born: u64,
@@ -35,8 +35,10 @@ pub struct Mutator {
     /// Whether the thread is inside an operation.
     pub presence: Presence,
     local: UnsafeCell<Local>,
-    /// Regions reserved for the large object that an operation failed to allocate and will ask for again.
-    pub prepared: Mutex<Option<(Window, Chunk)>>,
+    /// Regions reserved for the large objects that an operation failed to allocate and will ask for again.
+    pub prepared: Mutex<Vec<(Window, Chunk)>>,
+    /// Whether there are any; lets an operation that needed none skip the lock.
+    pub has_prepared: AtomicBool,
     /// The thread has ended; what it owned can be taken back.
     pub ended: AtomicBool,
     /// Longest operation, in clock ticks. Written by the owner only.

@@ -127,7 +127,7 @@ fn append(op: &mut Op<'_>, dict: &mut Ref, key: &Key<'_>, value: &Scalar<'_>) ->
 /// [`Retry`] when another thread is using the dict; removing needs no room.
 pub fn remove(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Value>, Retry> {
     op.locked(&mut dict, |op, dict| {
-        rebuild::give_back(op, dict);
+        rebuild::give_back(op, dict)?;
         let mut table = Table::of(op, *dict);
         Ok(find(op, &table, key).map(|found| {
             let value = table.value(op, found.entry);
@@ -143,7 +143,7 @@ pub fn remove(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Va
 /// [`Retry`] when another thread is using the dict; removing needs no room.
 pub fn pop_last(op: &mut Op<'_>, mut dict: Ref) -> Result<Option<(Value, Value)>, Retry> {
     op.locked(&mut dict, |op, dict| {
-        rebuild::give_back(op, dict);
+        rebuild::give_back(op, dict)?;
         let mut table = Table::of(op, *dict);
         Ok(table.last().map(|entry| {
             let (key, value) = (table.key(op, entry), table.value(op, entry));

@@ -55,8 +55,9 @@ fn push_back(op: &mut Op<'_>, interner: Ref, slots: Range<usize>) {
 
 /// The first slot of the set that a hash belongs to.
 fn first_slot(op: &Op<'_>, interner: Ref, hash: u64) -> usize {
-    let sets = op.header(interner).slots() / WAYS;
-    (hash as usize % sets) * WAYS
+    let sets = (op.header(interner).slots() / WAYS) as u64;
+    // The lower half of the hash, scaled: dicts use the upper one.
+    ((hash & 0xffff_ffff) * sets >> 32) as usize * WAYS
 }
 
 /// The way that holds these bytes, and what was seen in it: another thread may write the slot right after.

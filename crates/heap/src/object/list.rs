@@ -99,7 +99,7 @@ pub fn remove(op: &mut Op<'_>, mut list: Ref, i: usize) -> Result<Option<Value>,
         if i >= len {
             return Ok(None);
         }
-        items::give_back(op, list);
+        items::give_back(op, list)?;
         let Some(items) = Body::of(op, *list).slot(i) else { return Ok(None) };
         let removed = op.load(items, i);
         // The removed item may be an object, which safepoints move too. For any other value, the items stand in.

@@ -2,10 +2,8 @@
 
 use super::index;
 use super::table::{Found, Table};
-use crate::Interned;
 use crate::mutator::Op;
-use crate::object::intern;
-use crate::object::key::{self, Key, SHARED_KEY_MAX};
+use crate::object::key::{self, Key};
 use crate::object::value::Value;
 
 /// Finds `key`. Allocates nothing. O(1) expected.
@@ -22,21 +20,13 @@ pub(super) fn find(op: &Op<'_>, table: &Table, key: &Key<'_>) -> Option<Found> {
     }
 }
 
-/// Searches a table of at most [`super::SMALL_MAX`] entries: first for the very bits that the key is most likely stored as, then,
-/// unless these are the only ones it can have, for an equal key.
+/// Searches a table of at most [`super::SMALL_MAX`] entries: by the bits of the key if it has only one form, else by comparing.
 fn find_small(op: &Op<'_>, table: &Table, key: &Key<'_>) -> Option<Found> {
-    let entry = |found| Found { entry: found, slot: None };
-    let twin = immediate(key);
-    if let Some(twin) = twin.or_else(|| interned(op, key)) {
-        let found = (0..table.used).find(|at| table.key(op, *at) == twin);
-        if found.is_some() {
-            return found.map(entry);
-        }
-    }
-    if twin.is_some() && !is_number(key) {
-        return None;
-    }
-    (0..table.used).find(|at| key.equals(op, table.key(op, *at))).map(entry)
+    let entry = match immediate(key) {
+        Some(twin) if !is_number(key) => (0..table.used).find(|entry| table.key(op, *entry) == twin),
+        _ => (0..table.used).find(|entry| key.equals(op, table.key(op, *entry))),
+    };
+    entry.map(|entry| Found { entry, slot: None })
 }
 
 /// The slot content that a key has when it needs no object. Only for numbers is that not the one form of all equal keys.
@@ -54,16 +44,6 @@ fn immediate(key: &Key<'_>) -> Option<Value> {
 
 fn is_number(key: &Key<'_>) -> bool {
     matches!(key, Key::Bool(_) | Key::Int(_) | Key::Big(_) | Key::Float(_))
-}
-
-/// The interned string that equals the key.
-fn interned(op: &Op<'_>, key: &Key<'_>) -> Option<Value> {
-    match *key {
-        Key::Str(bytes) if bytes.len() <= SHARED_KEY_MAX => {
-            intern::find(op, Interned::Keys, bytes, key::hash_bytes(op, bytes))
-        }
-        _ => None,
-    }
 }
 
 /// Where a live entry is, in the index too.

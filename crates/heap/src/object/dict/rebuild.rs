@@ -14,6 +14,7 @@ use crate::mutator::{Op, Retry};
 use crate::object::header::{Kind, SLOTS_MAX};
 use crate::object::key;
 use crate::object::pieces::in_pieces;
+use crate::object::spare;
 use crate::object::value::Ref;
 
 /// From this many entries on, a table that only grows gets a quarter more instead of half.
@@ -41,13 +42,15 @@ pub(super) fn make_room(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
         if table.used <= SMALL_MAX && table.has_gaps() {
             close_gaps(op, &table, *dict);
         } else {
-            renew_entries(op, dict, roomier(&table))?;
+            let new = allocate_entries(op, roomier(&table))?;
+            renew_entries(op, dict, new);
         }
     }
     let table = Table::of(op, *dict);
     let slots = table.index.map_or(0, |index| index::slots(op, index));
     if table.used >= SMALL_MAX && slots < index::slots_for(table.len + 1) {
-        renew_index(op, dict, table.capacity(op))?;
+        let new = allocate_index(op, table.capacity(op))?;
+        renew_index(op, dict, new);
     }
     Ok(())
 }
@@ -67,22 +70,32 @@ fn roomier(table: &Table) -> usize {
 
 /// Gives back memory where not even a quarter of the entries or of the index is needed. Where there is no room for a smaller
 /// one, the large one stays: to remove entries must not need memory. Polls if the table is large. O(1) amortised.
-pub(super) fn give_back(op: &mut Op<'_>, dict: &mut Ref) {
+///
+/// # Errors
+/// [`Retry`] when it is worth another try; nothing has changed then.
+pub(super) fn give_back(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
     let table = Table::of(op, *dict);
     let capacity = table.capacity(op);
-    // A failure leaves the dict as it was.
-    if capacity > SMALL_MAX && table.len < capacity / 4 {
-        let _ = renew_entries(op, dict, roomier(&table));
-    }
-    let table = Table::of(op, *dict);
-    let capacity = table.capacity(op);
-    match table.index {
-        Some(_) if capacity <= SMALL_MAX => table::install(op, *dict, table.entries, None, table.len, table.used),
-        Some(index) if index::slots_for(capacity) < index::slots(op, index) / 2 => {
-            let _ = renew_index(op, dict, capacity);
+    // In vain it may be, so not at every removal.
+    let is_due = table.len.is_multiple_of(capacity / 64 + 1);
+    if is_due && capacity > SMALL_MAX && table.len < capacity / 4 {
+        let slots = 2 * roomier(&table);
+        if let Some(new) = spare::alloc(op, Kind::DictEntries, slots, 0)? {
+            renew_entries(op, dict, new);
         }
-        _ => {}
     }
+    let table = Table::of(op, *dict);
+    let capacity = table.capacity(op);
+    let Some(index) = table.index else { return Ok(()) };
+    if capacity <= SMALL_MAX {
+        table::install(op, *dict, table.entries, None, table.len, table.used);
+    } else if is_due && index::slots_for(capacity) < index::slots(op, index) / 2 {
+        let bytes = index::slots_for(capacity) * 8;
+        if let Some(new) = spare::alloc(op, Kind::DictIndex, 0, bytes)? {
+            renew_index(op, dict, new);
+        }
+    }
+    Ok(())
 }
 
 /// Moves the live entries of a small table to its front. O(1).
@@ -100,9 +113,9 @@ fn close_gaps(op: &mut Op<'_>, table: &Table, dict: Ref) {
     table::bump_generation(op, dict);
 }
 
-/// Moves the live entries to new ones with this capacity. Polls if there are many; fails only before that. O(used).
-fn renew_entries(op: &mut Op<'_>, dict: &mut Ref, capacity: usize) -> Result<(), Retry> {
-    let mut refs = [*dict, allocate_entries(op, capacity)?];
+/// Moves the live entries to new ones, which are empty and have room for them. Polls if there are many. O(used).
+fn renew_entries(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
+    let mut refs = [*dict, new];
     let Table { len, used, .. } = Table::of(op, *dict);
     if len == used {
         copy_entries(op, &mut refs, used);
@@ -111,24 +124,24 @@ fn renew_entries(op: &mut Op<'_>, dict: &mut Ref, capacity: usize) -> Result<(),
         renumber_index(op, &mut refs, &ranks);
         table::bump_generation(op, refs[0]);
     }
-    *dict = refs[0];
-    let index = Table::of(op, *dict).index;
-    table::install(op, *dict, Some(refs[1]), index, len, len);
-    Ok(())
+    let [moved, new] = refs;
+    *dict = moved;
+    let index = Table::of(op, moved).index;
+    table::install(op, moved, Some(new), index, len, len);
 }
 
-/// Gives the dict an index for this capacity, from the one it has or, if it is small, by hashing its keys. Polls if it is large; fails
-/// only before that. O(capacity).
-fn renew_index(op: &mut Op<'_>, dict: &mut Ref, capacity: usize) -> Result<(), Retry> {
-    let mut refs = [*dict, allocate_index(op, capacity)?];
+/// Moves the index to a new one, which is empty and large enough; where there is none yet, the table is small, and its keys are
+/// hashed. Polls if it is large. O(slots).
+fn renew_index(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
+    let mut refs = [*dict, new];
     carry_index(op, &mut refs, |entry| entry);
-    *dict = refs[0];
-    let table = Table::of(op, *dict);
+    let [moved, new] = refs;
+    *dict = moved;
+    let table = Table::of(op, moved);
     if table.index.is_none() {
-        hash_entries(op, &table, refs[1]);
+        hash_entries(op, &table, new);
     }
-    table::install(op, *dict, table.entries, Some(refs[1]), table.len, table.used);
-    Ok(())
+    table::install(op, moved, table.entries, Some(new), table.len, table.used);
 }
 
 /// A copy of a dict, without gaps or spare room. Polls if it is large; fails only before that. O(used).

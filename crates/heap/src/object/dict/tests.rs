@@ -433,6 +433,27 @@ fn only_what_changes_positions_changes_the_generation() {
 }
 
 #[test]
+fn a_copy_of_a_large_dict_is_whole() {
+    let heap = stressed_heap();
+    let dict = keep(&heap, |op| new(op, 0));
+    for i in 0..60_000 {
+        put(&heap, dict, &Plain::Int(i), &Plain::Int(-i));
+    }
+    for gaps in [false, true] {
+        if gaps {
+            (0..60_000).step_by(3).for_each(|i| assert!(take(&heap, dict, &Plain::Int(i)).is_some()));
+        }
+        let copied = keep(&heap, |op| {
+            let object = op.handle_get(dict);
+            copy(op, object)
+        });
+        check_table(&heap, copied);
+        assert_eq!(entries(&heap, copied), entries(&heap, dict));
+        assert!((0..60_000).all(|i| look_up(&heap, copied, &Plain::Int(i)) == look_up(&heap, dict, &Plain::Int(i))));
+    }
+}
+
+#[test]
 fn a_dict_may_hold_itself() {
     let heap = stressed_heap();
     let dict = keep(&heap, |op| new(op, 0));
@@ -497,41 +518,4 @@ fn ten_million_entries() {
         }
     });
     assert_eq!(on(&heap, dict, len), 0);
-}
-
-#[test]
-#[ignore = "bench"]
-fn bench_small() {
-    let heap = calm_heap();
-    let names = ["identifier", "name", "description", "last_login_time"];
-    let dicts: Vec<_> = (0..1000).map(|_| {
-        let dict = keep(&heap, |op| new(op, 4));
-        for name in names { put(&heap, dict, &Plain::str(name), &Plain::None); }
-        dict
-    }).collect();
-    let n = 5_000_000_u32;
-    for name in ["identifier", "name", "description", "last_login_time", "absent_name_here", "absent"] {
-        let start = std::time::Instant::now();
-        let mut hits = 0;
-        for i in 0..n {
-            let d = dicts[i as usize % 1000];
-            if on(&heap, d, |op, object| get(op, object, &Key::Str(name.as_bytes()))).is_some() { hits += 1; }
-        }
-        println!("get {name}: {:?} {hits}", start.elapsed() / n);
-    }
-    let start = std::time::Instant::now();
-    for i in 0..n { on(&heap, dicts[i as usize % 1000], len); }
-    println!("len: {:?}", start.elapsed() / n);
-    let start = std::time::Instant::now();
-    for _ in 0..n / 10 {
-        heap.run(|op| {
-            let dict = new(op, 4)?;
-            for name in names { insert(op, dict, &Key::Str(name.as_bytes()), &Scalar::Int(1))?; }
-            Ok(())
-        }).unwrap();
-    }
-    println!("4-field record: {:?}", start.elapsed() / (n / 10));
-    let start = std::time::Instant::now();
-    for i in 0..n { on(&heap, dicts[i as usize % 1000], |op, object| insert(op, object, &Key::Str(b"description"), &Scalar::Int(i as i64)).map(|_| ())); }
-    println!("set: {:?}", start.elapsed() / n);
 }

@@ -3,6 +3,7 @@
 use crate::mutator::{Op, Retry};
 use crate::object::header::{Kind, SLOTS_MAX};
 use crate::object::pieces::in_pieces;
+use crate::object::spare;
 use crate::object::value::{Ref, Value};
 
 /// Slot of a List that holds its items.
@@ -57,28 +58,34 @@ pub(super) fn make_room(op: &mut Op<'_>, list: &mut Ref, needed: usize) -> Resul
     let body = Body::of(op, *list);
     match body.items {
         Some(items) if needed <= body.capacity(op) => Ok(items),
-        _ => resize(op, list, roomier(needed)),
+        _ => {
+            let new = op.alloc(Kind::Items, roomier(needed), 0)?;
+            Ok(renew(op, list, new, 0, 0))
+        }
     }
 }
 
 /// Capacity for a list that needs room for `needed` items: an eighth more, and a multiple of 4.
 fn roomier(needed: usize) -> usize {
-    // The most that an object can have; whoever wants more is turned down by `alloc`.
+    // The most that an object can have; who wants more is turned down by `alloc`.
     ((needed + needed / 8 + 3) & !3).min(SLOTS_MAX).max(needed)
 }
 
-/// Moves a list's items to new ones with this capacity. Polls if there are many; fails only before that.
-fn resize(op: &mut Op<'_>, list: &mut Ref, capacity: usize) -> Result<Ref, Retry> {
-    let new = op.alloc(Kind::Items, capacity, 0)?;
+/// Moves a list's items to new ones, which are empty and have room for them, but for `cut` items from `at` on, which are left out.
+/// Polls if there are many. O(items that stay).
+fn renew(op: &mut Op<'_>, list: &mut Ref, new: Ref, at: usize, cut: usize) -> Ref {
     let body = Body::of(op, *list);
     let mut refs = [*list, body.items.unwrap_or(new), new];
-    in_pieces(op, &mut refs, body.len, |op, &[_, old, new], piece| {
-        op.copy_slots(old, piece.start, new, piece.start, piece.len());
-    });
-    let new = refs[2];
-    *list = refs[0];
-    install(op, *list, Some(new));
-    Ok(new)
+    for (from, to, count) in [(0, 0, at), (at + cut, at, body.len - at - cut)] {
+        in_pieces(op, &mut refs, count, |op, &[_, old, new], piece| {
+            op.copy_slots(old, from + piece.start, new, to + piece.start, piece.len());
+        });
+    }
+    let [moved, _, new] = refs;
+    *list = moved;
+    install(op, moved, Some(new));
+    set_len(op, moved, body.len - cut);
+    new
 }
 
 /// Removes all items, and the room for them.
@@ -87,14 +94,55 @@ pub(super) fn empty(op: &mut Op<'_>, list: Ref) {
     set_len(op, list, 0);
 }
 
-/// Gives back memory of a list that does not use even a quarter of its room. Where there is no room for smaller items, the large
-/// ones stay: to remove items must not need memory. Polls if there are many. O(1) amortised over the items removed.
-pub(super) fn give_back(op: &mut Op<'_>, list: &mut Ref) {
-    let body = Body::of(op, *list);
-    if body.capacity(op) > KEPT && body.len < body.capacity(op) / 4 {
-        // A failure leaves the list as it was.
-        let _ = resize(op, list, roomier(body.len));
+/// Smaller items for a list that will use less than a quarter of its room with `len` items. `None` where it will not, and where
+/// there is no room for them: then the large ones stay, as to remove items must not need memory.
+///
+/// # Errors
+/// [`Retry`] when it is worth another try; nothing has changed then.
+fn smaller(op: &mut Op<'_>, list: Ref, len: usize) -> Result<Option<Ref>, Retry> {
+    let capacity = Body::of(op, list).capacity(op);
+    if capacity <= KEPT || len >= capacity / 4 {
+        return Ok(None);
     }
+    spare::alloc(op, Kind::Items, roomier(len), 0)
+}
+
+/// Removes `count` items from `at` on. Needs no room, but gives back what is not needed any more. Polls if there are many items. O(items
+/// behind `at` + count), or O(items that stay).
+///
+/// # Errors
+/// [`Retry`] when it is worth another try; nothing has changed then.
+pub(super) fn cut_out(op: &mut Op<'_>, list: &mut Ref, at: usize, count: usize) -> Result<(), Retry> {
+    let body = Body::of(op, *list);
+    let Some(items) = body.items else { return Ok(()) };
+    let left = body.len - count;
+    if left == 0 {
+        empty(op, *list);
+    } else if let Some(new) = smaller(op, *list, left)? {
+        renew(op, list, new, at, count);
+    } else {
+        let mut refs = [*list, items];
+        shift(op, &mut refs, at + count, at, left - at);
+        wipe(op, &mut refs, left, count);
+        *list = refs[0];
+        set_len(op, *list, left);
+    }
+    Ok(())
+}
+
+/// Gives back memory of a list that uses less than a quarter of its room. Polls if there are many items. O(1) amortised.
+///
+/// # Errors
+/// [`Retry`] when it is worth another try; nothing has changed then.
+pub(super) fn give_back(op: &mut Op<'_>, list: &mut Ref) -> Result<(), Retry> {
+    let body = Body::of(op, *list);
+    // In vain it may be, so not at every removal.
+    if body.len.is_multiple_of(body.capacity(op) / 64 + 1)
+        && let Some(new) = smaller(op, *list, body.len)?
+    {
+        renew(op, list, new, 0, 0);
+    }
+    Ok(())
 }
 
 // The functions below work on references of which the second is the Items; they poll where there is much to do, and keep all of

@@ -134,14 +134,7 @@ fn make_room(op: &mut Op<'_>, list: &mut Ref, cut: Cut) -> Result<Option<Ref>, R
     if cut.added > 0 {
         return items::make_room(op, list, cut.new_len()).map(Some);
     }
-    if cut.new_len() == 0 {
-        items::empty(op, *list);
-    } else if let Some(items) = Body::of(op, *list).items {
-        let mut refs = [*list, items];
-        open(op, &mut refs, cut);
-        *list = refs[0];
-        items::give_back(op, list);
-    }
+    items::cut_out(op, list, cut.start, cut.deleted)?;
     Ok(None)
 }
 

@@ -1,0 +1,101 @@
+//! The budget: what happens at it, and that it is kept in resident bytes of the file.
+
+use subduct_heap::object::{Key, Outgoing, Scalar, dict, list, outgoing};
+use subduct_heap::{Delivery, Error, Handle, Heap, Options, Recycle};
+
+fn heap(budget_bytes: u64) -> Heap {
+    Heap::new(Options { budget_bytes, verify: true, ..Options::default() }).unwrap()
+}
+
+fn new_list(heap: &Heap) -> Handle {
+    heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap()
+}
+
+fn push(heap: &Heap, list: Handle, bytes: &[u8]) -> Result<(), Error> {
+    heap.run(|op| list::push(op, op.handle_get(list), &Scalar::Bytes(bytes)))
+}
+
+#[test]
+fn an_operation_may_need_several_large_objects_at_once() {
+    let heap = heap(512 << 20);
+    let entries = 200_000;
+    let original = heap.run(|op| dict::new(op, 0).and_then(|dict| op.handle_new(dict))).unwrap();
+    for number in 0..entries {
+        heap.run(|op| dict::insert(op, op.handle_get(original), &Key::Int(number), &Scalar::Int(-number)).map(drop))
+            .unwrap();
+    }
+    let copy = heap.run(|op| dict::copy(op, op.handle_get(original)).and_then(|copy| op.handle_new(copy))).unwrap();
+    let last = heap.run(|op| {
+        let value = dict::get(op, op.handle_get(copy), &Key::Int(entries - 1))?;
+        outgoing(op, value.expect("copied"))
+    });
+    assert!(matches!(last, Ok(Outgoing::Int(value)) if value == 1 - entries));
+    heap.collect().unwrap();
+    let stats = heap.stats().unwrap();
+    assert!(stats.resident_bytes < stats.live_bytes + (8 << 20), "reservations came back: {stats:?}");
+}
+
+#[test]
+fn a_full_heap_says_so_loses_nothing_and_goes_on() {
+    let budget = 24 << 20;
+    let heap = heap(budget);
+    let items = new_list(&heap);
+    let mut pushed: u32 = 0;
+    let full = loop {
+        match push(&heap, items, format!("item {pushed:>1000}").as_bytes()) {
+            Ok(()) => pushed += 1,
+            Err(error) => break error,
+        }
+        assert!(heap.stats().unwrap().resident_bytes <= budget);
+    };
+    let Error::Full { live, resident, budget: limit, .. } = full else { panic!("{full}") };
+    assert!(limit == budget && resident <= budget && live <= resident, "{full:?}");
+    assert!(live > budget / 2, "most of the budget was usable: {full:?}");
+    assert_eq!(heap.run(|op| list::len(op, op.handle_get(items))).unwrap(), pushed as usize);
+    for number in 0..pushed as usize {
+        let item = heap.run(|op| {
+            let value = list::get(op, op.handle_get(items), number)?;
+            outgoing(op, value.expect("still there"))
+        });
+        let Ok(Outgoing::Bytes(bytes)) = item else { panic!("item {number}: {item:?}") };
+        assert_eq!(bytes.as_slice(), format!("item {number:>1000}").as_bytes());
+    }
+    heap.run(|op| list::truncate(op, op.handle_get(items), 10)).unwrap();
+    push(&heap, items, &[7; 100_000]).unwrap();
+    assert_eq!(heap.run(|op| list::len(op, op.handle_get(items))).unwrap(), 11);
+}
+
+#[test]
+fn memory_is_given_back_after_most_of_it_died() {
+    for (delivery, recycle) in [(Delivery::Sigbus, Recycle::Pool), (Delivery::Pause, Recycle::Release)] {
+        let options = Options { budget_bytes: 256 << 20, delivery: Some(delivery), recycle, ..Options::default() };
+        let heap = Heap::new(options).unwrap();
+        let items = new_list(&heap);
+        for number in 0..300_000 {
+            push(&heap, items, format!("a value that takes some room {number}").as_bytes()).unwrap();
+        }
+        for number in (0..300_000).filter(|number| number % 10 != 0) {
+            heap.run(|op| list::set(op, op.handle_get(items), number, &Scalar::None)).unwrap();
+        }
+        let report = heap.collect().unwrap();
+        assert!(report.resident_bytes <= report.live_bytes * 5 / 4 + (8 << 20), "{report:?}");
+        assert!(report.bytes_evacuated > 0 && report.delivery == delivery, "{report:?}");
+    }
+}
+
+#[test]
+fn what_is_larger_than_an_object_can_be_is_refused() {
+    let heap = heap(64 << 20);
+    let huge = heap.run(|op| list::new(op, 1 << 28));
+    assert!(matches!(huge, Err(Error::TooLarge)), "{huge:?}");
+    let large = heap.run(|op| list::new(op, 1 << 27));
+    assert!(matches!(large, Err(Error::Full { .. })), "{large:?}");
+}
+
+#[test]
+fn a_budget_out_of_range_is_refused() {
+    for budget_bytes in [0, 4 << 20, 1 << 60] {
+        let refused = Heap::new(Options { budget_bytes, ..Options::default() });
+        assert!(matches!(refused, Err(Error::BadOption(_))));
+    }
+}
