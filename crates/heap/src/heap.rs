@@ -29,9 +29,8 @@ const BUDGET_MIN: u64 = 8 << 20;
 const BUDGET_MAX: u64 = 2 << 40;
 /// Slots of a cache of strings.
 const INTERNER_SLOTS: usize = 4096;
-/// Cycles that a thread waits for before it gives up: one that runs already, one of its own, a full one, and one more
-/// for what the first full one could not evacuate for want of room.
-const ATTEMPTS: u32 = 4;
+/// Most cycles of one full collection.
+const ROUNDS_MAX: u32 = 16;
 
 /// A heap. Clones share it; the last one closes it.
 #[derive(Clone)]
@@ -154,7 +153,7 @@ impl Heap {
         assert!(!mutator.presence.is_inside(), "[inv.op.not-nested] a heap operation inside a heap operation");
         let began_ticks = clock::ticks();
         mutator.presence.enter(&shared.gate);
-        let _leave = Leave { mutator, began_ticks };
+        let _leave = Leave { shared, mutator, began_ticks };
         if shared.is_closed() {
             return Err(self.closed().into());
         }
@@ -212,16 +211,18 @@ impl Heap {
 
     fn make_space(&self, request: Request) -> Result<(), Error> {
         let shared = self.shared();
-        for attempt in 0..=ATTEMPTS {
+        // As it is; after the cycle under way; after a cycle of our own; after a full collection.
+        for attempt in 0..4 {
+            match attempt {
+                0 => {}
+                1 => shared.control.wait_running(),
+                2 => drop(shared.control.collect(false).ok_or_else(|| self.closed())?),
+                _ => drop(self.collect_fully()?),
+            }
             match self.try_reserve(request) {
                 Ok(()) => return Ok(()),
                 Err(Shortage::Kernel(error)) => return Err(error.into()),
                 Err(Shortage::Budget | Shortage::Fragmented) => {}
-            }
-            match attempt {
-                0 => shared.control.wait_running(),
-                ATTEMPTS => break,
-                _ => drop(shared.control.collect(attempt > 1).ok_or_else(|| self.closed())?),
             }
         }
         let live = lock(&shared.figures).live_bytes;
@@ -280,7 +281,25 @@ impl Heap {
                 Ok(())
             })?;
         }
-        shared.control.collect(true).ok_or_else(|| self.closed())
+        self.collect_fully()
+    }
+
+    /// Full cycles until nothing is left that is worth moving. When memory is short each can only move as much as fits, but
+    /// gives back more than that to the next.
+    fn collect_fully(&self) -> Result<CycleReport, Error> {
+        let one = || self.shared().control.collect(true).ok_or_else(|| self.closed());
+        let mut report = one()?;
+        for _ in 1..ROUNDS_MAX {
+            if !report.truncated || report.regions_evacuated == 0 {
+                break;
+            }
+            let evacuated = report.regions_evacuated;
+            report = one()?.after(&report);
+            if report.regions_evacuated == evacuated {
+                break;
+            }
+        }
+        Ok(report)
     }
 
     /// Figures of this moment.

@@ -133,6 +133,8 @@ pub struct CycleReport {
     pub pages_installed: u64,
     /// Faults served on mutator threads.
     pub faults: u64,
+    /// Whether memory was too short to evacuate everything that was worth it: another cycle can do more.
+    pub truncated: bool,
     /// Why the move was finished in the pause although it should have been concurrent.
     pub fallback: Option<String>,
     /// Whether the second tracer looked and agreed.
@@ -163,9 +165,30 @@ impl CycleReport {
             pages_built: 0,
             pages_installed: 0,
             faults: 0,
+            truncated: false,
             fallback: None,
             verified: false,
         }
+    }
+
+    /// Adds what an earlier cycle of the same collection moved. Figures of the heap stay those of the later one.
+    #[must_use]
+    pub fn after(mut self, earlier: &Self) -> Self {
+        self.pause_us = self.pause_us.max(earlier.pause_us);
+        self.mark_start_us = self.mark_start_us.max(earlier.mark_start_us);
+        self.mark_end_us = self.mark_end_us.max(earlier.mark_end_us);
+        self.mark_ms += earlier.mark_ms;
+        self.plan_ms += earlier.plan_ms;
+        self.move_ms += earlier.move_ms;
+        self.finish_ms += earlier.finish_ms;
+        self.regions_evacuated += earlier.regions_evacuated;
+        self.bytes_evacuated += earlier.bytes_evacuated;
+        self.pages_fixed += earlier.pages_fixed;
+        self.pages_built += earlier.pages_built;
+        self.pages_installed += earlier.pages_installed;
+        self.faults += earlier.faults;
+        self.fallback = self.fallback.or_else(|| earlier.fallback.clone());
+        self
     }
 }
 

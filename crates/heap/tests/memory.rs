@@ -83,6 +83,29 @@ fn memory_is_given_back_after_most_of_it_died() {
     }
 }
 
+/// When the heap is full, a cycle can only move as much as the reserve holds; several in a row do the rest.
+#[test]
+fn a_full_heap_can_compact() {
+    for budget in [16 << 20, 24 << 20, 48 << 20] {
+        let heap = heap(budget);
+        let items = new_list(&heap);
+        let mut pushed = 0;
+        while push(&heap, items, format!("{pushed:>500}").as_bytes()).is_ok() {
+            pushed += 1;
+        }
+        for number in (0..pushed).filter(|number| number % 3 != 0) {
+            heap.run(|op| list::set(op, op.handle_get(items), number, &Scalar::None)).unwrap();
+        }
+        let report = heap.collect().unwrap();
+        assert!(report.resident_bytes <= report.live_bytes * 5 / 4 + (8 << 20), "budget {budget}: {report:?}");
+        assert!(report.resident_bytes < budget * 2 / 3, "budget {budget}: {report:?}");
+        while push(&heap, items, format!("{pushed:>500}").as_bytes()).is_ok() {
+            pushed += 1;
+        }
+        assert_eq!(heap.run(|op| list::len(op, op.handle_get(items))).unwrap(), pushed);
+    }
+}
+
 #[test]
 fn what_is_larger_than_an_object_can_be_is_refused() {
     let heap = heap(64 << 20);

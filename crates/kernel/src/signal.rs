@@ -57,16 +57,23 @@ impl Disposition {
         self.action.sa_sigaction
     }
 
-    /// Does for a signal that just arrived what this disposition says. Async-signal-safe. For the default action,
-    /// and for an ignored fault (which the kernel treats the same), the default is put back and the faulting
-    /// instruction runs again.
-    pub fn forward(&self, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    /// Does for a signal that just arrived what this disposition says. Async-signal-safe. For the default action, and for an
+    /// ignored fault (which the kernel treats the same), the default is put back: a fault then happens again, and a signal
+    /// that somebody sent is sent again.
+    ///
+    /// # Safety
+    /// `info` and `context` are those that the kernel passed to a handler installed with `SA_SIGINFO` for this signal.
+    pub unsafe fn forward(&self, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let address = self.action.sa_sigaction;
         if address == libc::SIG_DFL || address == libc::SIG_IGN {
-            // SAFETY: an all-zero sigaction means SIG_DFL; sigaction is async-signal-safe.
+            // SAFETY: an all-zero sigaction means SIG_DFL; sigaction and raise are async-signal-safe; `info` is valid by this
+            // function's contract.
             unsafe {
                 let default: libc::sigaction = mem::zeroed();
                 libc::sigaction(signal, &raw const default, ptr::null_mut());
+                if (*info).si_code <= 0 {
+                    libc::raise(signal);
+                }
             }
         } else if self.action.sa_flags & libc::SA_SIGINFO != 0 {
             // SAFETY: a disposition with SA_SIGINFO holds a function of this signature; the arguments are the

@@ -139,6 +139,7 @@ fn give_back(shared: &Shared, plan: &Plan, full: bool, report: &mut CycleReport)
     let used = space.budget_bytes().saturating_sub(space.collector_room_bytes());
     shared.pacing.after_cycle(space.allocated_bytes(), report.live_bytes, used);
     report.resident_bytes = space.windows.file().resident_bytes().unwrap_or(0);
+    report.truncated = plan.truncated;
     report.regions_evacuated = plan.sources.len() as u64;
     report.bytes_evacuated = plan.bytes;
 

@@ -6,7 +6,7 @@
 use crate::compact::mover::Mover;
 use crate::mark::bitmap::signature_bit;
 use crate::object::{Header, Ref};
-use crate::space::layout::{REGION_BYTES, block_of};
+use crate::space::layout::{POPULATE_BYTES, REGION_BYTES, block_of};
 use crate::space::{RegionId, Role, Shortage, Space, Window};
 
 /// How eagerly to evacuate.
@@ -102,9 +102,10 @@ fn choose(mover: &Mover, window: Window, eagerness: Eagerness, plan: &mut Plan) 
         .filter(|(id, region)| region.role() == Role::Small && space.was_held(*id) && region.live_bytes() > 0);
     let mut chosen: Vec<_> = candidates.map(|(id, _)| id).filter(|id| share(*id) <= eagerness.live_share).collect();
     chosen.sort_by(|a, b| share(*a).total_cmp(&share(*b)));
-    // Two regions to spare: each window's last destination is rounded up, and objects do not straddle regions.
-    let planned: u64 = plan.bytes;
-    let mut room = (space.collector_room_bytes().saturating_sub(2 * REGION_BYTES)).saturating_sub(planned) * 7 / 8;
+    // To spare: the last step of each window's last destination, and in every destination the room that the next object
+    // is too large for, an eighth of a region at most.
+    let spare = 2 * POPULATE_BYTES + plan.bytes;
+    let mut room = space.collector_room_bytes().saturating_sub(spare) / 8 * 7;
     let affordable = chosen.iter().take_while(|id| {
         let live = space.regions.get(**id).live_bytes();
         let fits = live <= room;
@@ -118,8 +119,8 @@ fn choose(mover: &Mover, window: Window, eagerness: Eagerness, plan: &mut Plan) 
         .iter()
         .map(|id| space.regions.get(*id))
         .fold((0, 0), |(live, resident), region| (live + region.live_bytes(), resident + region.resident_bytes()));
-    if !eagerness.always && live + REGION_BYTES / 2 > resident {
-        // Moving everything would not give back even half a region.
+    if !eagerness.always && live + REGION_BYTES / 4 > resident {
+        // Moving everything would not give back even a quarter of a region.
         chosen.clear();
     }
     chosen.sort_unstable();

@@ -1,7 +1,7 @@
 //! The SIGBUS handler: finds the heap by address, serves the page, hands on everything that is not ours.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use subduct_kernel::signal::Disposition;
@@ -35,12 +35,21 @@ impl Entry {
 }
 
 static HEAPS: [Entry; HEAPS_MAX] = [const { Entry::unused() }; HEAPS_MAX];
-/// What handled SIGBUS before us; leaked, because a handler may be running in it at any time.
-static PREVIOUS: AtomicPtr<Disposition> = AtomicPtr::new(std::ptr::null_mut());
+/// What handled SIGBUS before us, latest first; leaked, because a handler may be running in it at any time.
+static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(std::ptr::null_mut());
+/// The thread that last handed a signal on, and how far down the list it went.
+static FORWARDED_BY: AtomicI32 = AtomicI32::new(0);
+static FORWARDED_DEPTH: AtomicU32 = AtomicU32::new(0);
 /// Taken by those who change `HEAPS` or the disposition, never by the handler.
 static CHANGE: Mutex<()> = Mutex::new(());
 static LATE_ADDRESS: AtomicUsize = AtomicUsize::new(0);
 static LATE_COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// A disposition that we replaced, and those that we had replaced before.
+struct Previous {
+    disposition: Disposition,
+    older: *const Previous,
+}
 
 /// Lets the handler serve a heap whose view is `[start, end)`. False when the table is full.
 ///
@@ -78,7 +87,12 @@ pub fn ensure_installed() -> subduct_kernel::Result<()> {
     let current = Disposition::current(libc::SIGBUS)?;
     if !current.is(on_sigbus) {
         // Stored before the handler is installed, so that it never finds nothing to hand on to.
-        PREVIOUS.store(Box::into_raw(Box::new(current)), Ordering::Release);
+        let older = PREVIOUS.load(Ordering::Relaxed);
+        // SAFETY: null, or leaked on purpose below.
+        let known = unsafe { older.as_ref() }.is_some_and(|known| known.disposition.address() == current.address());
+        if !known {
+            PREVIOUS.store(Box::into_raw(Box::new(Previous { disposition: current, older })), Ordering::Release);
+        }
         Disposition::install(libc::SIGBUS, on_sigbus)?;
     }
     Ok(())
@@ -140,11 +154,35 @@ fn serve_heap(mover: &Mover, address: usize, offset: usize) -> bool {
     LATE_COUNT.fetch_add(1, Ordering::Relaxed) < LATE_MAX
 }
 
+/// Hands a signal on to whoever had it before us.
+///
+/// Handlers of last resort (Python's faulthandler) report, put back what they found when *they* were installed, and raise the
+/// signal again. If that was us, the signal comes here a second time, sent by this thread to itself: it then goes to the next
+/// older handler, and in the end to the default action.
 fn forward(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let previous = PREVIOUS.load(Ordering::Acquire);
-    // SAFETY: null, or leaked on purpose by `ensure_installed`.
-    if let Some(previous) = unsafe { previous.as_ref() } {
-        previous.forward(signal, info, context);
+    // SAFETY: gettid and getpid have no preconditions; with SA_SIGINFO the kernel passes a valid siginfo.
+    let (thread, raised) = unsafe {
+        let sent = (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid();
+        (libc::gettid(), sent)
+    };
+    let again = raised && FORWARDED_BY.swap(thread, Ordering::Relaxed) == thread;
+    let depth = if again { FORWARDED_DEPTH.load(Ordering::Relaxed) + 1 } else { 0 };
+    FORWARDED_BY.store(thread, Ordering::Relaxed);
+    FORWARDED_DEPTH.store(depth, Ordering::Relaxed);
+    let mut previous: *const Previous = PREVIOUS.load(Ordering::Acquire);
+    for _ in 0..depth {
+        // SAFETY: null, or leaked on purpose by `ensure_installed`.
+        let older = unsafe { previous.as_ref() }.map_or(std::ptr::null(), |previous| previous.older);
+        if older.is_null() {
+            break;
+        }
+        previous = older;
+    }
+    // SAFETY: the list is as above; the arguments are the kernel's.
+    unsafe {
+        if let Some(previous) = previous.as_ref() {
+            previous.disposition.forward(signal, info, context);
+        }
     }
 }
 

@@ -304,7 +304,7 @@ impl<'h> Op<'h> {
             let slot = self.shared.handles.slot(self.local.roots[i]);
             self.store_at(slot, Value::reference(*object));
         }
-        self.mutator.presence.exit();
+        self.mutator.presence.exit(&self.shared.gate);
         self.mutator.presence.enter(&self.shared.gate);
         // What follows changes the heap like an operation that begins now.
         self.local.operations += 1;
@@ -398,6 +398,8 @@ impl<'h> Op<'h> {
 
 /// Leaves an operation, also by a panic, and measures how long it took.
 pub struct Leave<'h> {
+    /// The heap.
+    pub shared: &'h Shared,
     /// Whose operation it is.
     pub mutator: &'h Mutator,
     /// When it began.
@@ -406,7 +408,7 @@ pub struct Leave<'h> {
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        self.mutator.presence.exit();
+        self.mutator.presence.exit(&self.shared.gate);
         Mutator::raise(&self.mutator.longest_ticks, clock::ticks().wrapping_sub(self.began_ticks));
     }
 }

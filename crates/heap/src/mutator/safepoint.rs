@@ -12,7 +12,7 @@
 //! `[inv.gate.visible]` What a thread did in operations before is visible to the collector inside the rendezvous, and
 //! what the collector did there is visible to operations after it.
 
-use crate::sync::{AtomicU32, Ordering, Word, heavy_fence, light_fence, relax};
+use crate::sync::{Ordering, Word, heavy_fence, light_fence, relax};
 
 const OUTSIDE: u32 = 0;
 const INSIDE: u32 = 1;
@@ -21,17 +21,20 @@ const OPEN: u32 = 0;
 const CLOSED: u32 = 1;
 
 /// Looks at a closed gate before a thread goes to sleep.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 32 };
+const GATE_SPINS: u32 = if cfg!(loom) { 0 } else { 32 };
+/// Looks at a thread that is inside before the collector goes to sleep: some microseconds, longer than a usual operation. A
+/// thread that takes longer is likely not running; the processor that the collector then leaves free can take it.
+const PRESENCE_SPINS: u32 = if cfg!(loom) { 0 } else { 500 };
 
 /// Whether one thread is inside an operation on one heap.
-pub struct Presence(AtomicU32);
+pub struct Presence(Word);
 
 /// Whether threads may enter operations on one heap.
 pub struct Gate(Word);
 
 impl Default for Presence {
     fn default() -> Self {
-        Self(AtomicU32::new(OUTSIDE))
+        Self(Word::new(OUTSIDE))
     }
 }
 
@@ -53,16 +56,22 @@ impl Presence {
             if gate.0.load(Ordering::Acquire) == OPEN {
                 return;
             }
-            self.exit();
+            self.exit(gate);
             gate.wait_open();
         }
     }
 
     /// Leaves an operation.
     #[inline]
-    pub fn exit(&self) {
+    pub fn exit(&self, gate: &Gate) {
         // Release: [inv.gate.visible], pairs with the acquire in `close`.
         self.0.store(OUTSIDE, Ordering::Release);
+        light_fence();
+        // The collector may sleep on this word. If this load misses the closed gate, then it comes before the collector's
+        // heavy fence, which then makes the store visible before the collector looks.
+        if gate.is_closed() {
+            self.0.wake_all();
+        }
     }
 
     /// Whether the owning thread is inside an operation; exact for the owner only.
@@ -91,7 +100,11 @@ impl Gate {
             let mut attempt = 0;
             // Acquire: [inv.gate.visible].
             while presence.0.load(Ordering::Acquire) == INSIDE {
-                relax(attempt);
+                if attempt < PRESENCE_SPINS {
+                    std::hint::spin_loop();
+                } else {
+                    presence.0.wait(INSIDE);
+                }
                 attempt += 1;
             }
         }
@@ -107,7 +120,7 @@ impl Gate {
     fn wait_open(&self) {
         let mut attempt = 0;
         while self.0.load(Ordering::Acquire) == CLOSED {
-            if attempt < SPINS {
+            if attempt < GATE_SPINS {
                 relax(attempt);
             } else {
                 self.0.wait(CLOSED);
@@ -137,7 +150,7 @@ mod tests {
                         presence.enter(gate);
                         counter.fetch_add(1, Ordering::Relaxed);
                         counter.fetch_add(1, Ordering::Relaxed);
-                        presence.exit();
+                        presence.exit(gate);
                     }
                 });
             }
@@ -191,7 +204,7 @@ mod loom_models {
         heap.presences[thread].enter(&heap.gate);
         // SAFETY: inside an operation: the collector keeps off. loom verifies.
         heap.content[thread].with_mut(|content| unsafe { *content += 1 });
-        heap.presences[thread].exit();
+        heap.presences[thread].exit(&heap.gate);
     }
 
     fn stop_world(heap: &Heap, threads: usize) {

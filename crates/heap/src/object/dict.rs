@@ -6,12 +6,12 @@
 //! DictIndex    words: hash << 32 | entry + 1, or 0; only where more than 8 entries are used
 //! ```
 //!
-//! A removed entry leaves a gap ([`table`]) until the entries are copied ([`rebuild`]), which happens when there is no room behind
-//! them, and when three quarters of them have become useless. A small table is searched entry by entry, a larger one by its
-//! index ([`find`], [`index`]). An empty dict may have neither entries nor index.
+//! A removed entry leaves a gap (`table`) until the entries are copied (`rebuild`), which happens when there is no
+//! room behind them, and when three quarters of them have become useless. A small table is searched entry by entry, a
+//! larger one by its index (`find`, `index`). An empty dict may have neither entries nor index.
 //!
-//! Every function here takes the dict's lock, so threads may share a dict; those that say so may poll, after which the caller's
-//! references are no longer valid. The values they return are, until the operation polls again or ends.
+//! Every function here takes the dict's lock, so threads may share a dict; those that say so may poll, after which the
+//! caller's references are no longer valid. The values they return are, until the operation polls again or ends.
 
 mod find;
 mod index;
@@ -29,8 +29,8 @@ use table::Table;
 /// Most entries that are used without an index.
 const SMALL_MAX: usize = 8;
 
-/// Most entries of a dict whose string keys take a place among the interned keys: the names in records recur, the keys of a large
-/// dict would only displace them.
+/// Most entries of a dict whose string keys take a place among the interned keys: the names in records recur, the keys
+/// of a large dict would only displace them.
 const SHARING_MAX: usize = 128;
 
 /// A new empty dict with room for exactly `capacity` entries. O(capacity).
@@ -54,8 +54,8 @@ pub fn len(op: &mut Op<'_>, mut dict: Ref) -> Result<usize, Retry> {
     op.locked(&mut dict, |op, dict| Ok(Table::of(op, *dict).len))
 }
 
-/// Number of entries, layout generation, and entries in use or removed: the position to give [`previous`] first. The generation
-/// changes whenever entries change their positions. O(1).
+/// Number of entries, layout generation, and entries in use or removed: the position to give [`previous`] first. The
+/// generation changes whenever entries change their positions. O(1).
 ///
 /// # Errors
 /// [`Retry`] when another thread is using the dict.
@@ -77,8 +77,8 @@ pub fn get(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Value
     })
 }
 
-/// Sets the value of `key` and returns the old one. An equal key that is there keeps its place and its form. May poll. O(1)
-/// expected and amortised.
+/// Sets the value of `key` and returns the old one. An equal key that is there keeps its place and its form. May poll.
+/// O(1) expected and amortised.
 ///
 /// # Errors
 /// [`Retry`] when there is no room or another thread is using the dict; its content has not changed then.
@@ -110,7 +110,8 @@ pub fn get_or_insert(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>, default: &Sc
 
 /// Adds an entry for a key that is not there, and returns its value.
 ///
-/// Making room is complete in itself and changes nothing that a user can see, so it may be done before the last allocation.
+/// Making room is complete in itself and changes nothing that a user can see, so it may be done before the last
+/// allocation.
 fn append(op: &mut Op<'_>, dict: &mut Ref, key: &Key<'_>, value: &Scalar<'_>) -> Result<Value, Retry> {
     rebuild::make_room(op, dict)?;
     let mut table = Table::of(op, *dict);
@@ -166,8 +167,8 @@ pub fn clear(op: &mut Op<'_>, mut dict: Ref) -> Result<(), Retry> {
     })
 }
 
-/// The first entry at `position` or behind it: the position to go on from, key and value. Start at 0. May poll. O(1) amortised over
-/// an iteration; O(1) also where the entries in front were removed in order.
+/// The first entry at `position` or behind it: the position to go on from, key and value. Start at 0. May poll. O(1)
+/// amortised over an iteration; O(1) also where the entries in front were removed in order.
 ///
 /// # Errors
 /// [`Retry`] when another thread is using the dict.
@@ -179,8 +180,8 @@ pub fn next(op: &mut Op<'_>, mut dict: Ref, position: usize) -> Result<Option<(u
     })
 }
 
-/// The last entry in front of `position`: the position to go on from, key and value. Start at the number of entries used that
-/// [`shape`] tells. May poll. O(1) amortised over an iteration.
+/// The last entry in front of `position`: the position to go on from, key and value. Start at the number of entries
+/// used that [`shape`] tells. May poll. O(1) amortised over an iteration.
 ///
 /// # Errors
 /// [`Retry`] when another thread is using the dict.

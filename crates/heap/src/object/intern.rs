@@ -1,10 +1,11 @@
 //! Equal strings stored once: a small cache in front of the allocation of string leaves.
 //!
 //! An interner is a slot array seen as sets of [`WAYS`] ways; a string's hash says its set. A newcomer to a full set
-//! enters in the middle and pushes the last one out; one that is found in the back half goes to the front. So a flood of strings that occur once cannot
-//! displace those that occur often. It is a cache and no registry: two equal strings may both be stored, and equal references say
-//! that strings are equal, different ones say nothing. Threads may use it at the same time without a lock, as every way holds
-//! some string whole at any time; the worst that two at once do is to forget one.
+//! enters in the middle and pushes the last one out; one that is found in the back half goes to the front. So a flood
+//! of strings that occur once cannot displace those that occur often. It is a cache and no registry: two equal strings
+//! may both be stored, and equal references say that strings are equal, different ones say nothing. Threads may use it
+//! at the same time without a lock, as every way holds some string whole at any time; the worst that two at once do is
+//! to forget one.
 
 use std::ops::Range;
 
@@ -57,7 +58,7 @@ fn push_back(op: &mut Op<'_>, interner: Ref, slots: Range<usize>) {
 fn first_slot(op: &Op<'_>, interner: Ref, hash: u64) -> usize {
     let sets = (op.header(interner).slots() / WAYS) as u64;
     // The lower half of the hash, scaled: dicts use the upper one.
-    ((hash & 0xffff_ffff) * sets >> 32) as usize * WAYS
+    (((hash & 0xffff_ffff) * sets) >> 32) as usize * WAYS
 }
 
 /// The way that holds these bytes, and what was seen in it: another thread may write the slot right after.

@@ -1,7 +1,7 @@
 //! Keys of a dict: their hash, and how they compare with stored ones.
 //!
-//! Keys that Python calls equal have equal hashes, whatever form they are given or stored in. A key that holds a NaN equals
-//! nothing, not even itself; it has no hash, and nobody ever finds it.
+//! Keys that Python calls equal have equal hashes, whatever form they are given or stored in. A key that holds a NaN
+//! equals nothing, not even itself; it has no hash, and nobody ever finds it.
 
 use siphasher::sip::SipHasher13;
 
@@ -16,8 +16,8 @@ use crate::mutator::{Op, Retry};
 /// Longest string key, in bytes, that is looked up among the interned keys before it is stored.
 pub const SHARED_KEY_MAX: usize = 64;
 
-/// A key from outside. Strings are UTF-8, or WTF-8 where they have lone surrogates. How deep tuples nest is the caller's to
-/// limit: comparing and hashing recurse.
+/// A key from outside. Strings are UTF-8, or WTF-8 where they have lone surrogates. How deep tuples nest is the
+/// caller's to limit: comparing and hashing recurse.
 #[derive(Clone, Debug)]
 pub enum Key<'a> {
     /// None.
@@ -81,8 +81,8 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// The slot content for this key, with new objects where it needs them. With `share`, a short string takes a place among the
-    /// interned keys. Never polls. O(size of the key).
+    /// The slot content for this key, with new objects where it needs them. With `share`, a short string takes a place
+    /// among the interned keys. Never polls. O(size of the key).
     ///
     /// # Errors
     /// [`Retry`] when there is no room; nothing but the cache of interned strings has changed then.
@@ -140,8 +140,8 @@ fn stored_tuple(op: &Op<'_>, stored: Value) -> Option<Ref> {
     stored.as_ref().filter(|object| op.header(*object).kind() == Kind::Tuple)
 }
 
-/// What is hashed; each has hashes of its own, so that the bytes of an int are not a string that collides with it. A string and
-/// bytes with the same content may collide: that is one pair.
+/// What is hashed; each has hashes of its own, so that the bytes of an int are not a string that collides with it. A
+/// string and bytes with the same content may collide: that is one pair.
 #[derive(Clone, Copy)]
 enum Domain {
     Bytes,

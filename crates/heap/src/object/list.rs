@@ -5,9 +5,9 @@
 //! Items  slots: the items, then spare room, which is EMPTY
 //! ```
 //!
-//! An empty list may have no Items at all. Every function here takes the list's lock, so threads may share a list; those that say
-//! so may poll, after which the caller's references are no longer valid. The values they return are, until the operation polls
-//! again or ends.
+//! An empty list may have no Items at all. Every function here takes the list's lock, so threads may share a list;
+//! those that say so may poll, after which the caller's references are no longer valid. The values they return are,
+//! until the operation polls again or ends.
 
 mod items;
 mod splice;
@@ -153,8 +153,8 @@ pub fn reverse(op: &mut Op<'_>, mut list: Ref) -> Result<(), Retry> {
     })
 }
 
-/// A new list with items `start`, `start + step`, ..., at most `count` of them; it ends early where an index leaves the list. May poll.
-/// O(count).
+/// A new list with items `start`, `start + step`, ..., at most `count` of them; it ends early where an index leaves the
+/// list. May poll. O(count).
 ///
 /// # Errors
 /// [`Retry`] when there is no room or another thread is using the list.

@@ -9,6 +9,7 @@ mod number;
 mod outgoing;
 mod pieces;
 mod scalar;
+mod spare;
 #[cfg(test)]
 mod testing;
 pub mod tuple;

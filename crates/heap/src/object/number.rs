@@ -1,10 +1,10 @@
 //! Numbers as Python compares them: by value, whatever form they are stored in, and exactly.
 //!
-//! `1 == 1.0 == True`, `2**70 == float(2**70)`, but `2**53 + 1 != float(2**53)`: a float is never rounded to compare it, it is
-//! turned into the integer it is, or into none.
+//! `1 == 1.0 == True`, `2**70 == float(2**70)`, but `2**53 + 1 != float(2**53)`: a float is never rounded to compare
+//! it, it is turned into the integer it is, or into none.
 
-/// A number from outside or from the heap. `Big` is an int of more than 64 bits in its shortest form; one that fits 64 bits is
-/// always `Int`, so that equal ints have equal forms.
+/// A number from outside or from the heap. `Big` is an int of more than 64 bits in its shortest form; one that fits 64
+/// bits is always `Int`, so that equal ints have equal forms.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Number<'a> {
     /// An int that fits 64 bits; bools too.
@@ -75,7 +75,8 @@ fn narrow_integer(float: f64) -> Option<i64> {
     fits.then_some(float as i64)
 }
 
-/// Longest two's complement form of a float: 1024 bits and the sign, and room to write the last word of the mantissa whole.
+/// Longest two's complement form of a float: 1024 bits and the sign, and room to write the last word of the mantissa
+/// whole.
 const WIDE_BYTES: usize = 136;
 
 /// The integer that a large float is.
@@ -131,7 +132,8 @@ pub(super) fn narrow(bytes: &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(word))
 }
 
-/// A two's complement little-endian integer without the high bytes that only repeat its sign; zero is no bytes at all. O(length).
+/// A two's complement little-endian integer without the high bytes that only repeat its sign; zero is no bytes at all.
+/// O(length).
 pub(super) fn shortest(bytes: &[u8]) -> &[u8] {
     let sign = sign_byte(bytes);
     let mut length = bytes.iter().rposition(|byte| *byte != sign).map_or(0, |last| last + 1);

@@ -31,7 +31,8 @@ pub enum Outgoing {
     Container(Kind, Handle),
 }
 
-/// Copies a value out; a container stays where it is and gets a handle. Never polls. O(1), O(length) for what has a length.
+/// Copies a value out; a container stays where it is and gets a handle. Never polls. O(1), O(length) for what has a
+/// length.
 ///
 /// # Errors
 /// [`Retry`] when there is no room for a handle.

@@ -8,8 +8,9 @@ use crate::mutator::Op;
 /// Most elements touched between two safepoints.
 pub(super) const PIECE: usize = 512;
 
-/// Calls `step` for consecutive pieces of `0..total`, each at most [`PIECE`] long, with a safepoint between two pieces, where
-/// objects may move. `refs` are kept up to date over it, and `step` must use no other; a total of at most one piece moves nothing.
+/// Calls `step` for consecutive pieces of `0..total`, each at most [`PIECE`] long, with a safepoint between two pieces,
+/// where objects may move. `refs` are kept up to date over it, and `step` must use no other; a total of at most one
+/// piece moves nothing.
 pub(super) fn in_pieces<const N: usize>(
     op: &mut Op<'_>,
     refs: &mut [Ref; N],

@@ -32,8 +32,8 @@ pub enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    /// The slot content for this value, with a new leaf where it needs one; short strings are shared with equal ones stored
-    /// lately. Never polls. O(length).
+    /// The slot content for this value, with a new leaf where it needs one; short strings are shared with equal ones
+    /// stored lately. Never polls. O(length).
     ///
     /// # Errors
     /// [`Retry`] when there is no room; nothing but the cache of interned strings has changed then.
@@ -78,8 +78,9 @@ impl Scalar<'_> {
     }
 }
 
-/// Whether a stored value equals `scalar` as Python's `==` says, where one of them is no container; containers are equal here only
-/// to themselves. Allocates nothing, never polls. O(1), O(length) for strings, bytes and large ints of the same length.
+/// Whether a stored value equals `scalar` as Python's `==` says, where one of them is no container; containers are
+/// equal here only to themselves. Allocates nothing, never polls. O(1), O(length) for strings, bytes and large ints of
+/// the same length.
 #[must_use]
 pub fn scalar_equals(op: &Op<'_>, stored: Value, scalar: &Scalar<'_>) -> bool {
     match *scalar {

@@ -1,5 +1,8 @@
 //! What the tests of objects share: heaps, and plain copies of what a heap holds.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::dict;
 use super::header::Kind;
 use super::key::Key;
@@ -15,9 +18,27 @@ pub(super) fn calm_heap() -> Heap {
     heap_with(None)
 }
 
-/// A heap that collects all the time, and checks itself after every collection.
+/// A heap that moves all it can in every collection, and checks itself afterwards.
 pub(super) fn stressed_heap() -> Heap {
-    heap_with(Some(1 << 20))
+    heap_with(Some(64 << 10))
+}
+
+/// Runs `work` while another thread collects without a break.
+pub(super) fn while_collecting(heap: &Heap, work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                heap.collect().expect("a collection");
+            }
+        });
+        // Also when the work panics, so that the thread ends and the panic is seen.
+        let worked = catch_unwind(AssertUnwindSafe(work));
+        done.store(true, Ordering::Relaxed);
+        worked.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+    heap.collect().expect("a collection");
+    assert!(heap.stats().expect("an open heap").moves > 0, "nothing was moved");
 }
 
 fn heap_with(stress_bytes: Option<u64>) -> Heap {

@@ -20,7 +20,8 @@ pub(super) fn find(op: &Op<'_>, table: &Table, key: &Key<'_>) -> Option<Found> {
     }
 }
 
-/// Searches a table of at most [`super::SMALL_MAX`] entries: by the bits of the key if it has only one form, else by comparing.
+/// Searches a table of at most [`super::SMALL_MAX`] entries: by the bits of the key if it has only one form, else by
+/// comparing.
 fn find_small(op: &Op<'_>, table: &Table, key: &Key<'_>) -> Option<Found> {
     let entry = match immediate(key) {
         Some(twin) if !is_number(key) => (0..table.used).find(|entry| table.key(op, *entry) == twin),
@@ -29,7 +30,8 @@ fn find_small(op: &Op<'_>, table: &Table, key: &Key<'_>) -> Option<Found> {
     entry.map(|entry| Found { entry, slot: None })
 }
 
-/// The slot content that a key has when it needs no object. Only for numbers is that not the one form of all equal keys.
+/// The slot content that a key has when it needs no object. Only for numbers is that not the one form of all equal
+/// keys.
 fn immediate(key: &Key<'_>) -> Option<Value> {
     match *key {
         Key::None => Some(Value::NONE),

@@ -1,9 +1,9 @@
 //! The hash table of a dict: from a hash to entry numbers.
 //!
-//! Open addressing with linear probing. A word is `tag << 32 | entry + 1`, or 0 where it is free; the tag is the upper half of the
-//! hash. A tag's home is `tag * slots >> 32`, which grows with the tag: an index copied into another one of any size is read
-//! and written from one end to the other. At most two thirds of the slots are taken. A removed key leaves no trace: what
-//! follows moves up.
+//! Open addressing with linear probing. A word is `tag << 32 | entry + 1`, or 0 where it is free; the tag is the upper
+//! half of the hash. A tag's home is `tag * slots >> 32`, which grows with the tag: an index copied into another one of
+//! any size is read and written from one end to the other. At most two thirds of the slots are taken. A removed key
+//! leaves no trace: what follows moves up.
 
 use super::table::Found;
 use crate::mutator::Op;

@@ -1,12 +1,14 @@
 //! New entries or a new index for a dict: larger, smaller, or without gaps.
 //!
-//! Entries and index are replaced one at a time, each step complete in itself and invisible to users: an operation that finds no
-//! room for the second keeps the first when it is tried again. An index need not fit the entries exactly, only be large enough.
+//! Entries and index are replaced one at a time, each step complete in itself and invisible to users: an operation that
+//! finds no room for the second keeps the first when it is tried again. An index need not fit the entries exactly, only
+//! be large enough.
 //!
-//! Closing gaps gives entries new numbers, and the index has to follow, without looking at a single key: those are spread over the
-//! heap. The new number of an entry is the rank of its old one among the live entries, found as the collector finds an object's new
-//! address: for each block of 64 entries one knows which of them are live, and how many are live in front of the block. That
-//! takes a quarter of a byte an entry, little enough to stay in the processor's caches while the index streams past.
+//! Closing gaps gives entries new numbers, and the index has to follow, without looking at a single key: those are
+//! spread over the heap. The new number of an entry is the rank of its old one among the live entries, found as the
+//! collector finds an object's new address: for each block of 64 entries one knows which of them are live, and how many
+//! are live in front of the block. That takes a quarter of a byte an entry, little enough to stay in the processor's
+//! caches while the index streams past.
 
 use super::table::{self, Table};
 use super::{SMALL_MAX, index};
@@ -55,7 +57,8 @@ pub(super) fn make_room(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
     Ok(())
 }
 
-/// Capacity for a table that is full. Where entries come and go, the spare room pays for copying all of them again, so it is large.
+/// Capacity for a table that is full. Where entries come and go, the spare room pays for copying all of them again, so
+/// it is large.
 fn roomier(table: &Table) -> usize {
     let len = table.len;
     let spare = match len {
@@ -68,8 +71,9 @@ fn roomier(table: &Table) -> usize {
     (len + spare).min(SLOTS_MAX / 2).max(len + 1)
 }
 
-/// Gives back memory where not even a quarter of the entries or of the index is needed. Where there is no room for a smaller
-/// one, the large one stays: to remove entries must not need memory. Polls if the table is large. O(1) amortised.
+/// Gives back memory where not even a quarter of the entries or of the index is needed. Where there is no room for a
+/// smaller one, the large one stays: to remove entries must not need memory. Polls if the table is large. O(1)
+/// amortised.
 ///
 /// # Errors
 /// [`Retry`] when it is worth another try; nothing has changed then.
@@ -130,8 +134,8 @@ fn renew_entries(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
     table::install(op, moved, Some(new), index, len, len);
 }
 
-/// Moves the index to a new one, which is empty and large enough; where there is none yet, the table is small, and its keys are
-/// hashed. Polls if it is large. O(slots).
+/// Moves the index to a new one, which is empty and large enough; where there is none yet, the table is small, and its
+/// keys are hashed. Polls if it is large. O(slots).
 fn renew_index(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
     let mut refs = [*dict, new];
     carry_index(op, &mut refs, |entry| entry);
@@ -198,8 +202,8 @@ impl Ranks {
     }
 }
 
-// The functions below work on references of which the first is the dict that is read and the second the object that is filled; they
-// poll where there is much to do, and keep all of them up to date.
+// The functions below work on references of which the first is the dict that is read and the second the object that is
+// filled; they poll where there is much to do, and keep all of them up to date.
 
 /// Copies the entries of a table without gaps.
 fn copy_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used: usize) {

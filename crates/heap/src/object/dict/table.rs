@@ -1,10 +1,11 @@
 //! A dict's entries, and the gaps that removed ones leave.
 //!
-//! The key of a removed entry is `DELETED`, and its value says how far one may skip. In a maximal run of removed entries the first
-//! one holds the run's length and the last one the length negated; a run of one holds 1. That makes removal O(1), as runs that
-//! become neighbours merge at their ends, and makes skipping a run O(1) from either end: a queue that takes from the front of a
-//! dict with `next(iter(d))` never walks over what it took before. A count inside a run may be one that an end held once: it is
-//! short of the run's end then, but never beyond it, since what was removed stays so until the whole table is written anew.
+//! The key of a removed entry is `DELETED`, and its value says how far one may skip. In a maximal run of removed
+//! entries the first one holds the run's length and the last one the length negated; a run of one holds 1. That makes
+//! removal O(1), as runs that become neighbours merge at their ends, and makes skipping a run O(1) from either end: a
+//! queue that takes from the front of a dict with `next(iter(d))` never walks over what it took before. A count inside
+//! a run may be one that an end held once: it is short of the run's end then, but never beyond it, since what was
+//! removed stays so until the whole table is written anew.
 //!
 //! The last entry used is always live: a run at the end is cut off.
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+mod oracle;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -6,97 +6,9 @@ use rand::{Rng, SeedableRng};
 use super::table::Table;
 use super::*;
 use crate::mutator::Handle;
-use crate::object::testing::{Plain, calm_heap, entries, keep, on, stressed_heap};
+use crate::object::testing::{Plain, calm_heap, entries, keep, on, options, stressed_heap, while_collecting};
 use crate::{Heap, Options};
-
-/// A dict as Python has it: keys by class of equal ones, in order of insertion.
-#[derive(Default, Clone)]
-struct Oracle {
-    places: HashMap<usize, u64>,
-    entries: BTreeMap<u64, (usize, Plain, Plain)>,
-    inserted: u64,
-}
-
-impl Oracle {
-    fn get(&self, class: usize) -> Option<Plain> {
-        self.places.get(&class).map(|place| self.entries[place].2.clone())
-    }
-
-    fn insert(&mut self, class: usize, key: Plain, value: Plain) -> Option<Plain> {
-        if let Some(place) = self.places.get(&class) {
-            let entry = self.entries.get_mut(place).unwrap();
-            return Some(std::mem::replace(&mut entry.2, value));
-        }
-        self.inserted += 1;
-        self.places.insert(class, self.inserted);
-        self.entries.insert(self.inserted, (class, key, value));
-        None
-    }
-
-    fn remove(&mut self, class: usize) -> Option<Plain> {
-        let place = self.places.remove(&class)?;
-        self.entries.remove(&place).map(|(_, _, value)| value)
-    }
-
-    fn pop_last(&mut self) -> Option<(Plain, Plain)> {
-        let (_, (class, key, value)) = self.entries.pop_last()?;
-        self.places.remove(&class);
-        Some((key, value))
-    }
-
-    fn items(&self) -> Vec<(Plain, Plain)> {
-        self.entries.values().map(|(_, key, value)| (key.clone(), value.clone())).collect()
-    }
-}
-
-/// A key of a class, in one of the forms that are equal to each other and to no key of another class.
-fn key_of_class(class: usize, random: &mut StdRng) -> Plain {
-    let n = (class / 8) as i128;
-    let int_or_float = |value: i128, random: &mut StdRng| {
-        if random.random() { Plain::int(value) } else { Plain::float(value as f64) }
-    };
-    match class % 8 {
-        0 if n < 2 && random.random() => Plain::Bool(n == 1),
-        0 if n == 0 && random.random() => Plain::float(-0.0),
-        0 => int_or_float(n, random),
-        // Above 2**53, where only even ints have a float.
-        1 if n % 2 == 1 => Plain::int((1 << 53) + n),
-        1 => int_or_float((1 << 53) + n, random),
-        // Ints that need a leaf: of 64 bits, and of more.
-        2 => int_or_float(-(1 << 62) + (n << 10), random),
-        3 => int_or_float((1 << 70) + (n << 20), random),
-        4 => Plain::Str(text(n)),
-        5 => Plain::Bytes(text(n)),
-        6 if n == 0 => Plain::None,
-        6 => Plain::float(n as f64 + 0.5),
-        _ => Plain::Tuple(vec![
-            Plain::Tuple(vec![int_or_float(n % 3, random)]),
-            Plain::Str(text(n / 3)),
-            int_or_float(1 << 65, random),
-        ]),
-    }
-}
-
-/// Short ones, interned ones, and long ones.
-fn text(n: i128) -> Vec<u8> {
-    let text = match n % 3 {
-        0 => format!("k{n}"),
-        1 => format!("a_name_of_a_field_{n}"),
-        _ => format!("{n:0>70}"),
-    };
-    text.into_bytes()
-}
-
-fn some_value(random: &mut StdRng) -> Plain {
-    match random.random_range(0..6) {
-        0 => Plain::int(i128::from(random.random::<i64>())),
-        1 => Plain::float(random.random()),
-        2 => Plain::Str(text(random.random_range(0..1000))),
-        3 => Plain::Bytes(text(random.random_range(0..1000))),
-        4 => Plain::None,
-        _ => Plain::Int(random.random_range(0..1000)),
-    }
-}
+use oracle::{Oracle, key_of_class, some_value};
 
 fn put(heap: &Heap, dict: Handle, key: &Plain, value: &Plain) -> Option<Plain> {
     on(heap, dict, |op, object| {
@@ -243,18 +155,20 @@ fn drive(seed: u64, classes: usize, steps: usize) {
     let random = &mut StdRng::seed_from_u64(seed);
     let dict = keep(&heap, |op| new(op, 0));
     let mut oracle = Oracle::default();
-    for i in 0..steps {
-        let growth = if i / (4 * classes) % 2 == 0 { 60 } else { 20 };
-        step(&heap, dict, &mut oracle, classes, growth, random);
-        if random.random_ratio(1, classes as u32 * 2 + 20) {
-            compare_whole(&heap, dict, &oracle);
+    while_collecting(&heap, || {
+        for i in 0..steps {
+            let growth = if (i / (4 * classes)).is_multiple_of(2) { 60 } else { 20 };
+            step(&heap, dict, &mut oracle, classes, growth, random);
+            if random.random_ratio(1, classes as u32 * 2 + 20) {
+                compare_whole(&heap, dict, &oracle);
+            }
+            if random.random_ratio(1, classes as u32 * 20) {
+                on(&heap, dict, clear);
+                oracle = Oracle::default();
+            }
         }
-        if random.random_ratio(1, classes as u32 * 20) {
-            on(&heap, dict, clear);
-            oracle = Oracle::default();
-        }
-    }
-    compare_whole(&heap, dict, &oracle);
+        compare_whole(&heap, dict, &oracle);
+    });
     heap.close();
 }
 
@@ -468,19 +382,21 @@ fn a_dict_may_hold_itself() {
 fn threads_share_a_dict() {
     let heap = stressed_heap();
     let dict = keep(&heap, |op| new(op, 0));
-    std::thread::scope(|scope| {
-        for thread in 0..4_i64 {
-            let heap = &heap;
-            scope.spawn(move || {
-                for i in 0..3000 {
-                    let key = Plain::Int(i * 4 + thread);
-                    assert_eq!(put(heap, dict, &key, &Plain::str("a value of a thread")), None);
-                    if i % 3 == 0 {
-                        assert_eq!(take(heap, dict, &key), Some(Plain::str("a value of a thread")));
+    while_collecting(&heap, || {
+        std::thread::scope(|scope| {
+            for thread in 0..4_i64 {
+                let heap = &heap;
+                scope.spawn(move || {
+                    for i in 0..3000 {
+                        let key = Plain::Int(i * 4 + thread);
+                        assert_eq!(put(heap, dict, &key, &Plain::str("a value of a thread")), None);
+                        if i % 3 == 0 {
+                            assert_eq!(take(heap, dict, &key), Some(Plain::str("a value of a thread")));
+                        }
                     }
-                }
-            });
-        }
+                });
+            }
+        });
     });
     assert_eq!(on(&heap, dict, len), 8000);
     check_table(&heap, dict);
@@ -489,8 +405,7 @@ fn threads_share_a_dict() {
 #[test]
 #[ignore = "takes a gigabyte"]
 fn ten_million_entries() {
-    let options =
-        Options { budget_bytes: 4 << 30, verify: false, stress_bytes: None, ..crate::object::testing::options() };
+    let options = Options { budget_bytes: 4 << 30, verify: false, stress_bytes: None, ..options() };
     let heap = Heap::new(options).expect("a heap for a test");
     let dict = keep(&heap, |op| new(op, 0));
     let count = 10_000_000;

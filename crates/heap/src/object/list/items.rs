@@ -49,8 +49,8 @@ pub(super) fn set_len(op: &mut Op<'_>, list: Ref, len: usize) {
     op.set_word(list, LEN, len as u64);
 }
 
-/// Sees to it that a list has room for `needed` items, and returns its Items. Complete in itself: a user sees no change. Polls if
-/// that means copying a long list. O(1) amortised over the items added.
+/// Sees to it that a list has room for `needed` items, and returns its Items. Complete in itself: a user sees no
+/// change. Polls if that means copying a long list. O(1) amortised over the items added.
 ///
 /// # Errors
 /// [`Retry`] when there is no room; the list has not changed then.
@@ -71,8 +71,8 @@ fn roomier(needed: usize) -> usize {
     ((needed + needed / 8 + 3) & !3).min(SLOTS_MAX).max(needed)
 }
 
-/// Moves a list's items to new ones, which are empty and have room for them, but for `cut` items from `at` on, which are left out.
-/// Polls if there are many. O(items that stay).
+/// Moves a list's items to new ones, which are empty and have room for them, but for `cut` items from `at` on, which
+/// are left out. Polls if there are many. O(items that stay).
 fn renew(op: &mut Op<'_>, list: &mut Ref, new: Ref, at: usize, cut: usize) -> Ref {
     let body = Body::of(op, *list);
     let mut refs = [*list, body.items.unwrap_or(new), new];
@@ -94,8 +94,8 @@ pub(super) fn empty(op: &mut Op<'_>, list: Ref) {
     set_len(op, list, 0);
 }
 
-/// Smaller items for a list that will use less than a quarter of its room with `len` items. `None` where it will not, and where
-/// there is no room for them: then the large ones stay, as to remove items must not need memory.
+/// Smaller items for a list that will use less than a quarter of its room with `len` items. `None` where it will not,
+/// and where there is no room for them: then the large ones stay, as to remove items must not need memory.
 ///
 /// # Errors
 /// [`Retry`] when it is worth another try; nothing has changed then.
@@ -107,8 +107,8 @@ fn smaller(op: &mut Op<'_>, list: Ref, len: usize) -> Result<Option<Ref>, Retry>
     spare::alloc(op, Kind::Items, roomier(len), 0)
 }
 
-/// Removes `count` items from `at` on. Needs no room, but gives back what is not needed any more. Polls if there are many items. O(items
-/// behind `at` + count), or O(items that stay).
+/// Removes `count` items from `at` on. Needs no room, but gives back what is not needed any more. Polls if there are
+/// many items. O(items behind `at` + count), or O(items that stay).
 ///
 /// # Errors
 /// [`Retry`] when it is worth another try; nothing has changed then.
@@ -130,7 +130,8 @@ pub(super) fn cut_out(op: &mut Op<'_>, list: &mut Ref, at: usize, count: usize) 
     Ok(())
 }
 
-/// Gives back memory of a list that uses less than a quarter of its room. Polls if there are many items. O(1) amortised.
+/// Gives back memory of a list that uses less than a quarter of its room. Polls if there are many items. O(1)
+/// amortised.
 ///
 /// # Errors
 /// [`Retry`] when it is worth another try; nothing has changed then.
@@ -145,8 +146,8 @@ pub(super) fn give_back(op: &mut Op<'_>, list: &mut Ref) -> Result<(), Retry> {
     Ok(())
 }
 
-// The functions below work on references of which the second is the Items; they poll where there is much to do, and keep all of
-// them up to date.
+// The functions below work on references of which the second is the Items; they poll where there is much to do, and
+// keep all of them up to date.
 
 /// Moves `count` slots from `from` on to `to` on, as memmove does. O(count).
 pub(super) fn shift<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], from: usize, to: usize, count: usize) {
@@ -154,7 +155,8 @@ pub(super) fn shift<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], from: 
         return;
     }
     in_pieces(op, refs, count, |op, refs, piece| {
-        // Towards the front from the first on, towards the end from the last on: nothing is overwritten before it has moved.
+        // Towards the front from the first on, towards the end from the last on: nothing is overwritten before it has
+        // moved.
         let first = if to < from { piece.start } else { count - piece.end };
         op.move_slots(refs[1], from + first, to + first, piece.len());
     });

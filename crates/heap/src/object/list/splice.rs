@@ -36,15 +36,15 @@ impl Cut {
     }
 }
 
-/// Replaces `delete_count` items from `start` on by `new`; what of that lies beyond the list counts for nothing, as in Python's
-/// slices. May poll. O(items behind `start` + new items).
+/// Replaces `delete_count` items from `start` on by `new`; what of that lies beyond the list counts for nothing, as in
+/// Python's slices. May poll. O(items behind `start` + new items).
 ///
-/// All of `new` is stored in one operation, so the room for all of it has to be had at once: give a long sequence to a list of its
-/// own bit by bit, and then to [`splice_from`].
+/// All of `new` is stored in one operation, so the room for all of it has to be had at once: give a long sequence to a
+/// list of its own bit by bit, and then to [`splice_from`].
 ///
 /// # Errors
-/// [`Retry`] when there is no room or another thread is using the list; no user sees a change then. With nothing new, no room is
-/// needed.
+/// [`Retry`] when there is no room or another thread is using the list; no user sees a change then. With nothing new,
+/// no room is needed.
 pub fn splice(
     op: &mut Op<'_>,
     mut list: Ref,
@@ -74,8 +74,8 @@ pub fn splice(
     })
 }
 
-/// As [`splice`], with the first `count` items of a list or tuple, or all of them if they are fewer. It may be the list itself. May
-/// poll. O(items behind `start` + new items).
+/// As [`splice`], with the first `count` items of a list or tuple, or all of them if they are fewer. It may be the list
+/// itself. May poll. O(items behind `start` + new items).
 ///
 /// # Errors
 /// [`Retry`] when there is no room or another thread is using one of the lists; no user sees a change then.
@@ -129,7 +129,8 @@ fn sequence(op: &Op<'_>, object: Ref) -> (Ref, usize) {
     (body.items.unwrap_or(object), body.len)
 }
 
-/// Makes room for what is added, and returns the list's Items; if nothing is, removes the range, which is all there is to do.
+/// Makes room for what is added, and returns the list's Items; if nothing is, removes the range, which is all there is
+/// to do.
 fn make_room(op: &mut Op<'_>, list: &mut Ref, cut: Cut) -> Result<Option<Ref>, Retry> {
     if cut.added > 0 {
         return items::make_room(op, list, cut.new_len()).map(Some);
@@ -138,8 +139,8 @@ fn make_room(op: &mut Op<'_>, list: &mut Ref, cut: Cut) -> Result<Option<Ref>, R
     Ok(None)
 }
 
-// The functions below work on references of which the first is the list, the second its Items and the third an object whose first
-// slots are the new items; they poll where there is much to do, and keep all of them up to date.
+// The functions below work on references of which the first is the list, the second its Items and the third an object
+// whose first slots are the new items; they poll where there is much to do, and keep all of them up to date.
 
 /// Stores new values in the third object.
 fn stage_values(op: &mut Op<'_>, refs: &mut [Ref; 3], new: &[Scalar<'_>]) -> Result<(), Retry> {

@@ -2,10 +2,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::Heap;
 use crate::mutator::Handle;
-use crate::object::testing::{Plain, calm_heap, keep, on, options, stressed_heap};
+use crate::object::testing::{Plain, calm_heap, keep, on, options, stressed_heap, while_collecting};
 use crate::object::tuple;
+use crate::{Heap, Options};
 
 fn read_all(heap: &Heap, list: Handle) -> Vec<Plain> {
     let length = on(heap, list, len);
@@ -157,18 +157,20 @@ fn drive(seed: u64, most: usize, steps: usize) {
     let random = &mut StdRng::seed_from_u64(seed);
     let list = keep(&heap, |op| new(op, 0));
     let mut model = Vec::new();
-    for i in 0..steps {
-        step(&heap, list, &mut model, most, random);
-        if i % 50 == 0 {
-            assert_eq!(read_all(&heap, list), model);
-            check_spare_room(&heap, list);
+    while_collecting(&heap, || {
+        for i in 0..steps {
+            step(&heap, list, &mut model, most, random);
+            if i % 50 == 0 {
+                assert_eq!(read_all(&heap, list), model);
+                check_spare_room(&heap, list);
+            }
+            if random.random_ratio(1, 500) {
+                on(&heap, list, clear);
+                model.clear();
+            }
         }
-        if random.random_ratio(1, 500) {
-            on(&heap, list, clear);
-            model.clear();
-        }
-    }
-    assert_eq!(read_all(&heap, list), model);
+        assert_eq!(read_all(&heap, list), model);
+    });
     heap.close();
 }
 
@@ -250,18 +252,20 @@ fn objects_removed_from_the_front_survive_the_shift() {
 fn threads_share_a_list() {
     let heap = stressed_heap();
     let list = keep(&heap, |op| new(op, 0));
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            let heap = &heap;
-            scope.spawn(move || {
-                for i in 0..3000 {
-                    on(heap, list, |op, object| insert(op, object, i / 2, &Scalar::Str(b"an item of a thread")));
-                    if i % 3 == 0 {
-                        on(heap, list, |op, object| remove(op, object, 0).map(drop));
+    while_collecting(&heap, || {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let heap = &heap;
+                scope.spawn(move || {
+                    for i in 0..3000 {
+                        on(heap, list, |op, object| insert(op, object, i / 2, &Scalar::Str(b"an item of a thread")));
+                        if i % 3 == 0 {
+                            on(heap, list, |op, object| remove(op, object, 0).map(drop));
+                        }
                     }
-                }
-            });
-        }
+                });
+            }
+        });
     });
     assert_eq!(read_all(&heap, list), vec![Plain::str("an item of a thread"); 8000]);
 }
@@ -269,7 +273,7 @@ fn threads_share_a_list() {
 #[test]
 #[ignore = "takes half a gigabyte"]
 fn ten_million_items() {
-    let heap = Heap::new(crate::Options { budget_bytes: 2 << 30, ..options() }).expect("a heap for a test");
+    let heap = Heap::new(Options { budget_bytes: 2 << 30, ..options() }).expect("a heap for a test");
     let list = keep(&heap, |op| new(op, 0));
     let count = 10_000_000_i64;
     for i in 0..count {
