@@ -1,0 +1,55 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from subduct import HeapClosed, KernelError, Unsupported
+from subduct.cli.arguments import parse
+from subduct.cli.refused import RefusedError
+from subduct.load import LoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_NOT_VERIFIED = 1
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that the arguments name (those of the process by default), and returns its exit code.
+
+    What a user can get wrong ends in one line on standard error and exit code 2, never in a traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # File names and data are printed that a terminal's encoding may not know.
+            stream.reconfigure(errors="backslashreplace")
+    arguments = parse(argv)
+    try:
+        return int(arguments.command(arguments))
+    except RefusedError as error:
+        return _say(error, error.code)
+    except LoadError as error:
+        return _say(error, _BAD_INPUT)
+    except Unsupported as error:
+        return _say(f"{error}; `subduct doctor` says what this machine allows", _BAD_INPUT)
+    except (KernelError, HeapClosed) as error:
+        return _say(error, _NOT_VERIFIED)
+    except BrokenPipeError:
+        # Whoever read the output has gone; the interpreter must not try to flush the rest to them on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NOT_VERIFIED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _say(message: object, code: int) -> int:
+    print(f"subduct: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,194 @@
+"""What the command line understands."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import subduct
+from subduct.cli.doctor import doctor
+from subduct.cli.run import run
+from subduct.cli.soak import soak
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Holds the standard library's syntax trees with room to churn them.
+_DEFAULT_BUDGET = "2GiB"
+_DEFAULT_SECONDS = 30.0
+_DEFAULT_THREADS = 2
+_DEFAULT_SAMPLE = 1_000
+# A soak should see many cycles rather than long ones.
+_SOAK_SECONDS = 600.0
+_SOAK_LIMIT = 300
+_SOAK_BUDGET = "512MiB"
+
+_RUN_HELP = """\
+Load documents into a heap, change them from several threads while the heap
+compacts itself, and check that nothing was damaged.
+
+DATA is one of
+  a .json file             an array of records, or an object of records by key
+  an .ndjson, .jsonl file  one JSON value a line
+  a .csv file              with a header row
+  a folder                 of Python sources: their syntax trees become linked
+                           objects, with an index of all names
+Without DATA it is the standard library of the Python that runs this command.
+"""
+
+_RUN_EPILOG = """\
+operations, chosen at random:
+  look up       60 %  read fields of a document, and a name through the index
+  read through  22 %  walk a document from its root, and back up
+  replace       10 %  by a copy from the source, or out of the heap, by turns
+  delete         4 %  whole documents; at most a tenth is missing at any time
+  insert         4 %  a deleted document again, from the source
+
+exit codes:
+  0    the heap was verified, and the sample is the same as the source
+  1    it was not
+  2    bad input, or a budget too small for the data
+  130  Ctrl-C (143: SIGTERM); the report so far is printed
+"""
+
+_DOCTOR_HELP = """\
+Try what this machine allows, say what each finding means for subduct, and how
+to get what is missing.
+"""
+
+_DOCTOR_EPILOG = """\
+exit codes:
+  0    heaps will run with the sigbus delivery
+  1    they will not
+  2    wrong usage
+"""
+
+_SOAK_HELP = """\
+Churn documents for long while cycles follow one another, and watch resident
+memory, mappings, handles, descriptors and threads. Fails when one of them is
+higher in the last third of the time than in the first, by more than its
+tolerance.
+"""
+
+_SOAK_EPILOG = """\
+exit codes:
+  0    nothing grew, and the heap was verified
+  1    something grew, or was damaged
+  2    bad input
+  130  Ctrl-C (143: SIGTERM)
+"""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, with the function to call in `command`. Exits with code 2 for arguments it does not understand."""
+    parser = argparse.ArgumentParser(
+        prog="subduct",
+        description="An off-heap object heap for Python that compacts itself under running code.",
+    )
+    parser.add_argument("--version", action="version", version=f"subduct {subduct.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_doctor(commands)
+    _add_soak(commands)
+    return parser.parse_args(argv)
+
+
+def _add_run(commands: Any) -> None:
+    command = _add(commands, "run", "load data, churn it while the heap compacts, check it", _RUN_HELP, _RUN_EPILOG)
+    command.set_defaults(command=run)
+    _add_data_options(command, budget=_DEFAULT_BUDGET, limit=None)
+    command.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=_DEFAULT_SECONDS,
+        help="how long to churn; 0 to load and check only (default: 30)",
+    )
+    command.add_argument(
+        "--sample",
+        type=_positive,
+        default=_DEFAULT_SAMPLE,
+        metavar="N",
+        help="compare N documents with the source at the end (default: 1000; all when there are fewer)",
+    )
+    command.add_argument(
+        "--keep",
+        type=_fraction,
+        metavar="FRACTION",
+        help="at the end delete all documents but this fraction, collect once, and report the memory given back",
+    )
+    command.add_argument("--json", action="store_true", help="print the report as one JSON object")
+
+
+def _add_doctor(commands: Any) -> None:
+    command = _add(commands, "doctor", "what this machine allows, and why not more", _DOCTOR_HELP, _DOCTOR_EPILOG)
+    command.set_defaults(command=doctor)
+    command.add_argument("--json", action="store_true", help="print the findings as one JSON object")
+
+
+def _add_soak(commands: Any) -> None:
+    command = _add(commands, "soak", "churn for long and fail if anything grows", _SOAK_HELP, _SOAK_EPILOG)
+    command.set_defaults(command=soak)
+    _add_data_options(command, budget=_SOAK_BUDGET, limit=_SOAK_LIMIT)
+    command.add_argument("--seconds", type=_seconds, default=_SOAK_SECONDS, help="how long to churn (default: 600)")
+
+
+def _add(commands: Any, name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return command
+
+
+def _add_data_options(command: argparse.ArgumentParser, *, budget: str, limit: int | None) -> None:
+    command.add_argument(
+        "data", metavar="DATA", nargs="?", type=Path, help="what to load (default: the standard library)"
+    )
+    command.add_argument(
+        "--budget",
+        metavar="SIZE",
+        default=budget,
+        help=f"most memory the heap may take, such as 512MiB (default: {budget})",
+    )
+    command.add_argument(
+        "--limit",
+        type=_positive,
+        metavar="N",
+        default=limit,
+        help="load only the first N documents" + ("" if limit is None else f" (default: {limit})"),
+    )
+    command.add_argument(
+        "--threads", type=_positive, metavar="N", default=_DEFAULT_THREADS, help="threads that churn (default: 2)"
+    )
+    command.add_argument(
+        "--delivery",
+        choices=("sigbus", "pause"),
+        help="how the heap moves objects: under running threads (sigbus), or while they are stopped (pause); "
+        "default: what the machine allows",
+    )
+    command.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the random choices (default: a new one, reported)"
+    )
+
+
+def _checked(parse_number: Callable[[str], Any], accept: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            number = parse_number(text)
+        except ValueError:
+            number = None
+        if number is None or not accept(number):
+            raise argparse.ArgumentTypeError(f"expected {expected}, not {text!r}")
+        return number
+
+    return convert
+
+
+_positive = _checked(int, lambda number: number >= 1, "a whole number from 1")
+# Days are more than anybody waits, and infinity and NaN are no durations.
+_seconds = _checked(float, lambda number: 0 <= number <= 1e7, "a number of seconds")
+_fraction = _checked(float, lambda number: 0 <= number <= 1, "a fraction between 0 and 1")

@@ -1,0 +1,295 @@
+"""From the facts of the native probe to findings with their meaning."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+
+from subduct.report.checks import Check, Status
+from subduct.report.units import count, mib
+
+Facts: TypeAlias = dict[str, Any]
+
+# Minor faults on shared memory came last of all that the sigbus delivery needs.
+_NEEDED_KERNEL = (5, 14)
+_NEEDED_FEATURES = ("SIGBUS", "MISSING_SHMEM", "MINOR_SHMEM")
+# A gibibyte that takes longer was not moved by one pointer.
+_SLOW_MOVE_US = 150.0
+_USUAL_MAP_COUNT = 65_530
+_LITTLE_MEMORY_BYTES = 512 << 20
+_CONTAINER_REMEDY = (
+    "in a container, allow the system call in its seccomp profile (Docker: --security-opt seccomp=FILE, with "
+    "userfaultfd added); gVisor has none"
+)
+
+
+def findings(facts: Facts) -> list[Check]:
+    """All findings, what the delivery rests on first."""
+    return [
+        _kernel(facts),
+        _page_size(facts),
+        _memfd(facts),
+        _dontunmap(facts),
+        _move_cost(facts),
+        _userfaultfd(facts),
+        _features(facts),
+        _register_continue(facts),
+        _sigbus_fault(facts),
+        _sigbus_owner(facts),
+        _userfaultfd_full(facts),
+        _membarrier(facts),
+        _max_map_count(facts),
+        _memory(facts),
+        _limits(facts),
+        _huge_pages(facts),
+        _delivery(facts),
+    ]
+
+
+def verdict(facts: Facts) -> str:
+    """One sentence: how heaps will run here."""
+    if facts["delivery"] == "sigbus":
+        return "Heaps will compact under running threads here (delivery sigbus)."
+    if facts["delivery"] == "pause":
+        return "Heaps will run here, but stop all threads while objects move (delivery pause)."
+    return "Heaps will not run here."
+
+
+def _outcome(attempt: Facts, how: str = "") -> str:
+    if attempt["works"]:
+        return f"works{how}"
+    return f"{attempt['call']} failed: {attempt['problem']}" if attempt["call"] else str(attempt["problem"])
+
+
+def _known(number: int | None) -> str:
+    return "unknown" if number is None else count(number)
+
+
+def _needed(attempt: Facts) -> Status:
+    return Status.OK if attempt["works"] else Status.MISSING
+
+
+def _kernel(facts: Facts) -> Check:
+    machine = facts["machine"]
+    numbers = re.match(r"(\d+)\.(\d+)", machine["release"])
+    new_enough = numbers is None or (int(numbers[1]), int(numbers[2])) >= _NEEDED_KERNEL
+    return Check(
+        "kernel",
+        Status.OK if new_enough else Status.WARN,
+        f"Linux {machine['release']} on {machine['architecture']}",
+        "Linux 5.14 is the first with everything needed; distributions add parts of it to older ones, so the rows "
+        "below count, not the number.",
+        "boot Linux 5.14 or newer.",
+    )
+
+
+def _page_size(facts: Facts) -> Check:
+    size = facts["machine"]["page_size"]
+    return Check(
+        "page size",
+        Status.OK,
+        f"{count(size)} bytes",
+        "Objects are moved and repaired a page at a time: larger pages mean fewer, longer faults.",
+        "chosen when the kernel is built.",
+    )
+
+
+def _memfd(facts: Facts) -> Check:
+    return Check(
+        "memfd",
+        _needed(facts["memfd"]),
+        _outcome(facts["memfd"]),
+        "Heaps live in memory of this kind: a file without a name, which can be mapped twice.",
+        "Linux 3.17; a seccomp profile may forbid memfd_create.",
+    )
+
+
+def _dontunmap(facts: Facts) -> Check:
+    return Check(
+        "mremap(MREMAP_DONTUNMAP) of shared memory",
+        _needed(facts["dontunmap_shared"]),
+        _outcome(facts["dontunmap_shared"], " (tried, content compared)"),
+        "This takes all pages away from the running threads at one moment, without copying: the pause of a cycle.",
+        "Linux 5.13; a seccomp profile or an address-space limit (ulimit -v) may forbid it.",
+    )
+
+
+def _move_cost(facts: Facts) -> Check:
+    cost = facts["move_cost"]
+    name = "cost of moving 1 GiB"
+    meaning = "The shortest pause that a heap of up to 1 GiB can have on this machine; every further GiB adds to it."
+    remedy = "kernels and machines that move page tables by whole GiB (x86-64, arm64, riscv, powerpc; Linux 5.11)."
+    if cost is None:
+        return Check(name, Status.MISSING, "not measured, since it does not work", meaning, remedy)
+    register = "" if cost["register_us"] is None else f", and {cost['register_us']:.1f} us to register it"
+    return Check(
+        name,
+        Status.OK if cost["median_us"] <= _SLOW_MOVE_US else Status.WARN,
+        f"{cost['median_us']:.1f} us{register} (median of {cost['rounds']}, longest {cost['max_us']:.1f} us; "
+        f"one page in each 64 KiB resident, {mib(cost['populated_bytes'])} in all)",
+        meaning,
+        remedy,
+    )
+
+
+def _userfaultfd(facts: Facts) -> Check:
+    return Check(
+        "userfaultfd, for faults in user mode",
+        _needed(facts["userfaultfd_user_mode"]),
+        _outcome(facts["userfaultfd_user_mode"]),
+        "This catches a thread that touches a page which is not ready. No privilege is needed.",
+        f"Linux 5.11; {_CONTAINER_REMEDY}.",
+    )
+
+
+def _features(facts: Facts) -> Check:
+    names = facts["feature_names"]
+    lacking = [name for name in _NEEDED_FEATURES if name not in names]
+    listed = f"{', '.join(names)} ({facts['features']:#x})" if names else "none"
+    return Check(
+        "userfaultfd features",
+        Status.MISSING if lacking else Status.OK,
+        f"lacks {', '.join(lacking)}; has {listed}" if lacking else listed,
+        f"Needed are {', '.join(_NEEDED_FEATURES)}: faults on shared memory, for pages that are in the file and for "
+        "holes, raised on the thread that took them.",
+        "Linux 5.14 on x86-64 or arm64.",
+    )
+
+
+def _register_continue(facts: Facts) -> Check:
+    return Check(
+        "UFFDIO_REGISTER and UFFDIO_CONTINUE",
+        _needed(facts["register_continue"]),
+        _outcome(facts["register_continue"]),
+        "A page is given back to the threads by mapping it, without a copy.",
+        "Linux 5.14.",
+    )
+
+
+def _sigbus_fault(facts: Facts) -> Check:
+    return Check(
+        "a fault served in a SIGBUS handler",
+        _needed(facts["sigbus_fault"]),
+        _outcome(facts["sigbus_fault"], " (tried in a child process)"),
+        "A thread that touches a page which is not ready makes it ready itself, with no other thread involved.",
+        "all the rows above.",
+    )
+
+
+def _sigbus_owner(facts: Facts) -> Check:
+    owner = facts["sigbus_owner"]
+    meaning = "subduct handles SIGBUS in processes that have a heap, and passes on every fault that is not its own."
+    if owner["disposition"] != "handler":
+        return Check("SIGBUS", Status.OK, f"nobody handles it ({owner['disposition']})", meaning, "")
+    library = owner["library"] or "code that was loaded from no file"
+    return Check(
+        "SIGBUS",
+        Status.WARN,
+        f"handled by {library} (at {owner['address']:#x})",
+        f"{meaning} Whoever takes the signal over after a heap was made, and does not pass it on, breaks the heap.",
+        "make the heap after the other handler (such as faulthandler) was installed.",
+    )
+
+
+def _userfaultfd_full(facts: Facts) -> Check:
+    sysctl = facts["machine"]["unprivileged_userfaultfd"]
+    setting = "" if sysctl is None else f"; vm.unprivileged_userfaultfd is {sysctl}"
+    device = "can" if facts["userfaultfd_device"]["works"] else "cannot"
+    works = facts["userfaultfd_full"]["works"]
+    return Check(
+        "userfaultfd, for faults inside the kernel as well",
+        Status.OK,
+        f"{'works' if works else 'not allowed'}{setting}; /dev/userfaultfd {device} be opened",
+        "subduct does not need it.",
+        "sysctl vm.unprivileged_userfaultfd=1, or the capability CAP_SYS_PTRACE.",
+    )
+
+
+def _membarrier(facts: Facts) -> Check:
+    return Check(
+        "membarrier",
+        _needed(facts["membarrier"]),
+        _outcome(facts["membarrier"]),
+        "Threads enter and leave the heap without a memory fence; the collector pays for it with this call.",
+        "Linux 4.14; a seccomp profile may forbid it.",
+    )
+
+
+def _max_map_count(facts: Facts) -> Check:
+    most, used = facts["machine"]["max_map_count"], facts["machine"]["map_count"]
+    little = most is not None and most < _USUAL_MAP_COUNT
+    return Check(
+        "vm.max_map_count",
+        Status.WARN if little else Status.OK,
+        f"{_known(most)}, of which this process uses {_known(used)}",
+        "A heap needs a few dozen mappings, whatever its size.",
+        f"sysctl vm.max_map_count={_USUAL_MAP_COUNT}.",
+    )
+
+
+def _memory(facts: Facts) -> Check:
+    machine = facts["machine"]
+    found = []
+    smallest = None
+    for size, what in (
+        (machine["memory_bytes"], "in the machine"),
+        (machine["available_bytes"], "available"),
+        (machine["cgroup_limit_bytes"], "allowed by the control group"),
+    ):
+        if size is not None:
+            found.append(f"{mib(size)} {what}")
+            smallest = size if smallest is None else min(smallest, size)
+    if machine["cgroup_limit_bytes"] is None:
+        found.append("no limit by a control group")
+    return Check(
+        "memory",
+        Status.WARN if smallest is not None and smallest < _LITTLE_MEMORY_BYTES else Status.OK,
+        ", ".join(found),
+        "The budgets of all heaps must fit into the smallest of these. A control group counts a heap's memory as "
+        "shared memory of the process.",
+        "a smaller budget, or a higher memory limit of the container.",
+    )
+
+
+def _limits(facts: Facts) -> Check:
+    machine = facts["machine"]
+    found = []
+    if machine["address_space_limit_bytes"] is not None:
+        found.append(f"address space {mib(machine['address_space_limit_bytes'])} (ulimit -v)")
+    if machine["file_size_limit_bytes"] is not None:
+        found.append(f"file size {mib(machine['file_size_limit_bytes'])} (ulimit -f)")
+    if machine["overcommit"] == 2:
+        found.append("memory is charged when it is mapped (vm.overcommit_memory is 2)")
+    return Check(
+        "limits of this process",
+        Status.WARN if found else Status.OK,
+        "; ".join(found) or "address space and file size unlimited, memory is charged when it is used",
+        "A heap reserves several times its budget in addresses, and its memfd counts as a file of at least that size.",
+        "ulimit -v unlimited; ulimit -f unlimited; sysctl vm.overcommit_memory=0.",
+    )
+
+
+def _huge_pages(facts: Facts) -> Check:
+    return Check(
+        "huge pages for shared memory",
+        Status.OK,
+        facts["machine"]["shmem_huge_pages"] or "not built into this kernel",
+        "Not needed: a heap works in small pages.",
+        "/sys/kernel/mm/transparent_hugepage/shmem_enabled.",
+    )
+
+
+def _delivery(facts: Facts) -> Check:
+    delivery = facts["delivery"]
+    lacking = facts["missing_for_sigbus"]
+    found = str(delivery) if delivery else "none"
+    if lacking:
+        found += f", since these do not work: {', '.join(name.replace('_', ' ') for name in lacking)}"
+    return Check(
+        "delivery that will be used",
+        Status.OK if delivery == "sigbus" else Status.MISSING,
+        found,
+        "How a thread that touches a page which is not ready gets it: sigbus serves the fault on the thread; pause "
+        "stops all threads while objects move, so that there are no such faults.",
+        "the rows marked missing say how.",
+    )

@@ -1,0 +1,207 @@
+"""`subduct doctor`: what it finds here, and what it says where something lacks."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.kernel import SYSCALL_NUMBERS, has_userfaultfd
+from harness.process import Footprint
+from harness.seccomp import forbid
+from subduct import Heap, _native
+from subduct.cli.findings import findings, verdict
+from subduct.report.checks import Status
+
+MEMBARRIER_NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283}
+
+known_machine = pytest.mark.skipif(platform.machine() not in SYSCALL_NUMBERS, reason="system call number unknown")
+
+
+def doctor(*arguments: str, before: Callable[[], None] | None = None, **environment: str) -> tuple[int, str]:
+    """Exit code and output of the command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "subduct", "doctor", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=before,
+        env={**os.environ, **environment},
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def by_name(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in found["checks"]}
+
+
+NAMES = [
+    "kernel",
+    "page size",
+    "memfd",
+    "mremap(MREMAP_DONTUNMAP) of shared memory",
+    "cost of moving 1 GiB",
+    "userfaultfd, for faults in user mode",
+    "userfaultfd features",
+    "UFFDIO_REGISTER and UFFDIO_CONTINUE",
+    "a fault served in a SIGBUS handler",
+    "SIGBUS",
+    "userfaultfd, for faults inside the kernel as well",
+    "membarrier",
+    "vm.max_map_count",
+    "memory",
+    "limits of this process",
+    "huge pages for shared memory",
+    "delivery that will be used",
+]
+
+
+def test_this_machine() -> None:
+    code, output = doctor("--json")
+    found = json.loads(output)
+    checks = by_name(found)
+    assert list(checks) == NAMES
+    assert found["runs"] is has_userfaultfd()
+    assert code == (0 if found["runs"] else 1)
+    assert checks["kernel"]["found"].startswith(f"Linux {platform.release()} on {platform.machine()}")
+    assert checks["page size"]["found"] == f"{os.sysconf('SC_PAGESIZE'):,} bytes"
+    assert all(check["found"] and check["meaning"] for check in checks.values())
+    assert all(check["remedy"] for check in checks.values() if check["status"] != "ok")
+
+
+@pytest.mark.skipif(not has_userfaultfd(), reason="no userfaultfd on this kernel")
+def test_where_everything_works() -> None:
+    code, output = doctor()
+    assert code == 0
+    for line in (
+        "memfd: works",
+        "mremap(MREMAP_DONTUNMAP) of shared memory: works (tried, content compared)",
+        "a fault served in a SIGBUS handler: works (tried in a child process)",
+        "delivery that will be used: sigbus",
+    ):
+        assert f"ok        {line}\n" in output
+    assert output.endswith("\nHeaps will compact under running threads here (delivery sigbus).\n")
+    assert "missing" not in output
+    assert "\x1b" not in output
+    cost = json.loads(_native.probe())["move_cost"]
+    assert 0 < cost["median_us"] <= cost["max_us"] < 1e6
+
+
+@known_machine
+def test_a_container_that_forbids_userfaultfd() -> None:
+    before = forbid(SYSCALL_NUMBERS[platform.machine()])
+    code, output = doctor("--json", before=before)
+    found = json.loads(output)
+    assert code == 1
+    assert found["runs"] is False
+    assert found["delivery"] == "pause"
+    checks = by_name(found)
+    row = checks["userfaultfd, for faults in user mode"]
+    assert row["status"] == "missing"
+    assert "userfaultfd" in row["found"]
+    assert "Operation not permitted" in row["found"]
+    assert "seccomp" in row["remedy"]
+    assert checks["a fault served in a SIGBUS handler"]["status"] == "missing"
+    assert checks["mremap(MREMAP_DONTUNMAP) of shared memory"]["status"] == "ok"
+    assert checks["delivery that will be used"]["found"].startswith("pause, since these do not work: ")
+    code, output = doctor(before=before)
+    assert code == 1
+    assert "What to do: " in output
+    assert output.endswith("\nHeaps will run here, but stop all threads while objects move (delivery pause).\n")
+
+
+@known_machine
+def test_without_membarrier_nothing_runs() -> None:
+    code, output = doctor("--json", before=forbid(MEMBARRIER_NUMBERS[platform.machine()]))
+    assert code == 1
+    assert json.loads(output)["delivery"] is None
+
+
+def test_faulthandler_is_found_to_own_sigbus() -> None:
+    code, output = doctor("--json", PYTHONFAULTHANDLER="1")
+    row = by_name(json.loads(output))["SIGBUS"]
+    assert row["status"] == "warn"
+    assert row["found"].startswith("handled by /")
+    assert code == (0 if has_userfaultfd() else 1)
+
+
+def test_nobody_owns_sigbus_in_a_fresh_process() -> None:
+    _, output = doctor("--json", PYTHONFAULTHANDLER="")
+    assert by_name(json.loads(output))["SIGBUS"]["found"] == "nobody handles it (default)"
+
+
+def test_a_probe_leaves_the_process_and_its_heaps_as_they_were(heap: Heap) -> None:
+    heap.root["data"] = {number: str(number) * 9 for number in range(10_000)}
+    _native.probe()
+    before = Footprint.now()
+    facts = json.loads(_native.probe())
+    assert Footprint.now() == before
+    assert facts["delivery"] in ("sigbus", "pause")
+    for number in range(0, 10_000, 2):
+        del heap.root["data"][number]
+    heap.collect()
+    assert heap.root["data"][9_999] == "9999" * 9
+
+
+def broken(attempt: str, call: str | None, problem: str) -> dict[str, Any]:
+    """The facts of this machine with one attempt that failed."""
+    facts: dict[str, Any] = json.loads(_native.probe())
+    facts[attempt] = {"works": False, "call": call, "errno": 22 if call else None, "problem": problem}
+    facts["missing_for_sigbus"] = [attempt]
+    facts["delivery"] = "pause"
+    return facts
+
+
+def test_an_old_kernel_is_told_from_a_forbidding_one() -> None:
+    facts = broken("dontunmap_shared", "mremap(MREMAP_DONTUNMAP)", "Invalid argument")
+    facts["move_cost"] = None
+    facts["machine"]["release"] = "5.10.0-28-amd64"
+    checks = {check.name: check for check in findings(facts)}
+    assert checks["kernel"].status is Status.WARN
+    row = checks["mremap(MREMAP_DONTUNMAP) of shared memory"]
+    assert (row.status, row.found) == (Status.MISSING, "mremap(MREMAP_DONTUNMAP) failed: Invalid argument")
+    assert checks["cost of moving 1 GiB"].status is Status.MISSING
+    assert checks["delivery that will be used"].found == "pause, since these do not work: dontunmap shared"
+    assert "stop all threads" in verdict(facts)
+
+
+def test_calls_that_succeed_without_doing_their_work_count_as_missing() -> None:
+    facts = broken("sigbus_fault", None, "a fault was not served")
+    checks = {check.name: check for check in findings(facts)}
+    assert checks["a fault served in a SIGBUS handler"].status is Status.MISSING
+    assert checks["a fault served in a SIGBUS handler"].found == "a fault was not served"
+
+
+def test_limits_are_warned_of() -> None:
+    facts = json.loads(_native.probe())
+    facts["features"], facts["feature_names"] = 1, ["PAGEFAULT_FLAG_WP"]
+    facts["move_cost"]["median_us"] = 3_000.0
+    facts["machine"] |= {
+        "max_map_count": 1_000,
+        "cgroup_limit_bytes": 256 << 20,
+        "address_space_limit_bytes": 8 << 30,
+        "file_size_limit_bytes": 1 << 30,
+        "overcommit": 2,
+    }
+    checks = {check.name: check for check in findings(facts)}
+    assert checks["userfaultfd features"].status is Status.MISSING
+    for name in ("cost of moving 1 GiB", "vm.max_map_count", "memory", "limits of this process"):
+        assert checks[name].status is Status.WARN
+    assert "256 MiB allowed by the control group" in checks["memory"].found
+    assert "ulimit -v" in checks["limits of this process"].found
+    assert "vm.overcommit_memory is 2" in checks["limits of this process"].found
+
+
+def test_limits_of_the_process_are_found() -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 40, 1 << 40))
+
+    _, output = doctor("--json", before=limit)
+    assert by_name(json.loads(output))["limits of this process"]["found"] == "file size 1,048,576 MiB (ulimit -f)"

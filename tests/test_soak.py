@@ -1,0 +1,53 @@
+"""`subduct soak`: a short one passes, and growth is found."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import pytest
+
+from subduct.cli.soak import TOLERANCES, Sample, growth
+
+MIB = 1 << 20
+STEADY = Sample(
+    live_bytes=50 * MIB,
+    resident_bytes=60 * MIB,
+    handles=3,
+    private_bytes=80 * MIB,
+    mappings=200,
+    descriptors=12,
+    threads=4,
+)
+NAMES = [field.name for field in fields(Sample)]
+
+
+def test_everything_that_is_sampled_has_a_tolerance() -> None:
+    assert list(TOLERANCES) == NAMES
+
+
+def test_a_steady_process_passes() -> None:
+    assert growth([STEADY] * 6) == []
+    # One odd sample decides nothing, nor does shrinking.
+    assert growth([*[STEADY] * 5, replace(STEADY, handles=500), *[STEADY] * 6]) == []
+    assert growth([*[replace(STEADY, resident_bytes=100 * MIB)] * 6, *[STEADY] * 6]) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_growth_is_found(name: str) -> None:
+    samples = [replace(STEADY, **{name: int(getattr(STEADY, name) * (1 + round_ / 20))}) for round_ in range(30)]
+    assert growth(samples) == [name]
+
+
+def test_a_short_soak_passes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "subduct", "soak", "--seconds", "10", "--limit", "40", "--budget", "128MiB"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert done.stderr == ""
+    assert re.search(r"^resident +[\d.,]+ MiB +[\d.,]+ MiB +[\d.,]+ MiB$", done.stdout, re.MULTILINE)
+    assert done.stdout.endswith("\nnothing grew\n")
