@@ -346,8 +346,6 @@ impl Heap {
         if shared.is_forked() || shared.is_closed() {
             return Err(self.closed());
         }
-        // Not while regions are sources: waits for a quiet moment.
-        shared.control.wait_running();
         shared.rendezvous(|_| verify::check(shared)).0.map_err(Error::Broken)
     }
 

@@ -176,6 +176,33 @@ fn threads_and_cycles_under_stress() {
 }
 
 #[test]
+fn a_heap_can_be_verified_at_any_time() {
+    let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
+    let stop = AtomicBool::new(false);
+    let cycles = std::thread::scope(|scope| {
+        let living = scope.spawn(|| live(&heap, 1, &stop));
+        let collecting = scope.spawn(|| {
+            let mut moved = 0;
+            while !stop.load(Ordering::Relaxed) {
+                moved += u64::from(heap.collect().unwrap().bytes_evacuated > 0);
+            }
+            moved
+        });
+        for _ in 0..200 {
+            let report = heap.verify().unwrap();
+            assert!(report.objects >= 4, "root and caches: {report:?}");
+        }
+        while heap.stats().unwrap().moves == 0 {
+            heap.verify().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(living.join().unwrap() > 0);
+        collecting.join().unwrap()
+    });
+    assert!(cycles > 0);
+}
+
+#[test]
 fn a_large_list_stays_where_it_is_and_its_items_are_fixed() {
     let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
     let items = heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();

@@ -129,9 +129,12 @@ impl Search<'_> {
         };
         let in_region = offset - id.start() + header.bytes();
         let fits = match region.role() {
-            Role::Small | Role::Source => header.bytes() <= LARGE_BYTES && in_region <= region.used_bytes(),
+            // Destinations are in use from the flip on, sources until then: a trace may come at any time.
+            Role::Small | Role::Source | Role::Destination => {
+                header.bytes() <= LARGE_BYTES && in_region <= region.used_bytes()
+            }
             Role::LargeHead => header.bytes() > LARGE_BYTES && offset == id.start() && self.large_fits(id, header),
-            Role::Free | Role::Destination | Role::Reserved | Role::LargeTail | Role::Handles => false,
+            Role::Free | Role::Reserved | Role::LargeTail | Role::Handles => false,
         };
         if !fits {
             return Err(format!("{kind:?} {object:?} of {} bytes in a {:?} region", header.bytes(), region.role()));
