@@ -189,6 +189,7 @@ impl Heap {
     /// [`Error::Kernel`] when the machine itself has no memory left.
     pub fn make_room(&self, retry: &Retry) -> Result<(), Error> {
         let began = clock::ticks();
+        let mut wish_declined = false;
         let result = match retry {
             Retry::Busy => {
                 std::thread::yield_now();
@@ -196,12 +197,18 @@ impl Heap {
             }
             Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
             Retry::Space(request) => self.make_space(*request),
+            Retry::Wish(request) => {
+                wish_declined = self.try_reserve(*request).is_err();
+                Ok(())
+            }
         };
         let shared = self.shared();
         if let Some(Ok(mutator)) = thread::current(shared.id, || Ok::<_, Error>(shared.add_mutator())) {
             // SAFETY: as in `attempt`.
             let mutator: &Mutator = unsafe { &*mutator };
             Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
+            // Relaxed: read by this thread.
+            mutator.wish_declined.store(wish_declined, Ordering::Relaxed);
             if result.is_err() {
                 shared.release_prepared(mutator);
             }

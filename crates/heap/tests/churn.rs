@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use subduct_heap::object::{Key, Kind, Outgoing, Scalar, dict, list, outgoing};
+use subduct_heap::object::{Key, Kind, Outgoing, Scalar, View, dict, list, outgoing};
 use subduct_heap::{Delivery, Handle, Heap, Op, Options, Recycle, Retry};
 
 /// A record as a thread remembers it: a number, a string, and the numbers of the records it links to.
@@ -173,6 +173,39 @@ fn threads_and_cycles_with_pause() {
 #[test]
 fn threads_and_cycles_under_stress() {
     churn(Options { stress_bytes: Some(1 << 20), ..options(Delivery::Sigbus) }, 60);
+}
+
+/// Lists that grow past the size of a large object again and again: regions are reserved at any moment of a cycle.
+#[test]
+fn large_objects_are_made_at_any_moment() {
+    let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let growing = |number: i64| {
+            let mut grown = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let items = heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();
+                for i in 0..60_000 {
+                    heap.run(|op| list::push(op, op.handle_get(items), &Scalar::Int(number + i))).unwrap();
+                }
+                for i in (0..60_000).step_by(997) {
+                    let value = heap.run(|op| list::get(op, op.handle_get(items), i as usize)).unwrap();
+                    assert_eq!(value.map(|value| value.view()), Some(View::Int(number + i)));
+                }
+                heap.drop_handle(items);
+                grown += 1;
+            }
+            grown
+        };
+        let threads = [scope.spawn(move || growing(0)), scope.spawn(move || growing(1 << 40))];
+        for _ in 0..150 {
+            heap.collect().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            assert!(thread.join().unwrap() > 0);
+        }
+    });
 }
 
 #[test]

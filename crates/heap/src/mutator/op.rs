@@ -32,6 +32,8 @@ pub struct Request {
 pub enum Retry {
     /// It needs memory.
     Space(Request),
+    /// It would use memory if that is to be had at once, and goes on without if not.
+    Wish(Request),
     /// Another thread is changing the same object.
     Busy,
 }
@@ -113,6 +115,23 @@ impl<'h> Op<'h> {
             self.born_marked(object, header);
         }
         Ok(object)
+    }
+
+    /// As [`Op::alloc`], for an object that the operation can do without. `None` when there is no room for it right now.
+    ///
+    /// # Errors
+    /// [`Retry::Wish`]: a large object's regions are reserved outside the operation, if they can be.
+    pub fn alloc_optional(&mut self, kind: Kind, slots: usize, raw_len: usize) -> Result<Option<Ref>, Retry> {
+        match self.alloc(kind, slots, raw_len) {
+            Ok(object) => Ok(Some(object)),
+            // Relaxed: written by this thread, see `Heap::make_room`.
+            Err(Retry::Space(request))
+                if request.bytes > LARGE_BYTES && !self.mutator.wish_declined.swap(false, Ordering::Relaxed) =>
+            {
+                Err(Retry::Wish(request))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     #[cold]

@@ -23,7 +23,7 @@ use super::key::Key;
 use super::scalar::Scalar;
 use super::value::{Ref, Value};
 use crate::mutator::{Op, Retry};
-use find::find;
+use find::{Probe, find};
 use table::Table;
 
 /// Most entries that are used without an index.
@@ -73,7 +73,7 @@ pub fn shape(op: &mut Op<'_>, mut dict: Ref) -> Result<(usize, u64, usize), Retr
 pub fn get(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Value>, Retry> {
     op.locked(&mut dict, |op, dict| {
         let table = Table::of(op, *dict);
-        Ok(find(op, &table, key).map(|found| table.value(op, found.entry)))
+        Ok(find(op, &table, &Probe::new(key)).map(|found| table.value(op, found.entry)))
     })
 }
 
@@ -85,11 +85,12 @@ pub fn get(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Value
 pub fn insert(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>, value: &Scalar<'_>) -> Result<Option<Value>, Retry> {
     op.locked(&mut dict, |op, dict| {
         let table = Table::of(op, *dict);
-        if let Some(found) = find(op, &table, key) {
+        let probe = Probe::new(key);
+        if let Some(found) = find(op, &table, &probe) {
             let value = value.materialise(op)?;
             return Ok(Some(table.replace(op, found.entry, value)));
         }
-        append(op, dict, key, value)?;
+        append(op, dict, &probe, value)?;
         Ok(None)
     })
 }
@@ -101,9 +102,10 @@ pub fn insert(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>, value: &Scalar<'_>)
 pub fn get_or_insert(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>, default: &Scalar<'_>) -> Result<Value, Retry> {
     op.locked(&mut dict, |op, dict| {
         let table = Table::of(op, *dict);
-        match find(op, &table, key) {
+        let probe = Probe::new(key);
+        match find(op, &table, &probe) {
             Some(found) => Ok(table.value(op, found.entry)),
-            None => append(op, dict, key, default),
+            None => append(op, dict, &probe, default),
         }
     })
 }
@@ -112,11 +114,11 @@ pub fn get_or_insert(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>, default: &Sc
 ///
 /// Making room is complete in itself and changes nothing that a user can see, so it may be done before the last
 /// allocation.
-fn append(op: &mut Op<'_>, dict: &mut Ref, key: &Key<'_>, value: &Scalar<'_>) -> Result<Value, Retry> {
+fn append(op: &mut Op<'_>, dict: &mut Ref, probe: &Probe<'_, '_>, value: &Scalar<'_>) -> Result<Value, Retry> {
     rebuild::make_room(op, dict)?;
     let mut table = Table::of(op, *dict);
-    let hash = if table.index.is_some() { key.hash(op) } else { None };
-    let key = key.materialise(op, table.len < SHARING_MAX)?;
+    let hash = if table.index.is_some() { probe.hash(op) } else { None };
+    let key = probe.key.materialise(op, table.len < SHARING_MAX)?;
     let value = value.materialise(op)?;
     table.append(op, hash, key, value);
     Ok(value)
@@ -130,7 +132,7 @@ pub fn remove(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Va
     op.locked(&mut dict, |op, dict| {
         rebuild::give_back(op, dict)?;
         let mut table = Table::of(op, *dict);
-        Ok(find(op, &table, key).map(|found| {
+        Ok(find(op, &table, &Probe::new(key)).map(|found| {
             let value = table.value(op, found.entry);
             table.erase(op, found);
             value

@@ -20,12 +20,6 @@ const WAYS: usize = 4;
 /// The way at which a newcomer enters a full set.
 const ENTRANCE: usize = WAYS / 2;
 
-/// The interned string with these bytes, if there is one. Changes nothing. O(length).
-pub(super) fn find(op: &Op<'_>, which: Interned, bytes: &[u8], hash: u64) -> Option<Value> {
-    let interner = op.interner(which);
-    find_in_set(op, interner, first_slot(op, interner, hash), bytes).map(|(_, value)| value)
-}
-
 /// The interned string with these bytes; if there is none, a new leaf, which takes a place in the cache. O(length).
 ///
 /// # Errors
@@ -69,5 +63,4 @@ fn find_in_set(op: &Op<'_>, interner: Ref, set: usize, bytes: &[u8]) -> Option<(
 }
 
 #[cfg(test)]
-#[path = "intern/tests.rs"]
 mod tests;

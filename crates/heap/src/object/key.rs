@@ -14,7 +14,7 @@ use crate::Interned;
 use crate::mutator::{Op, Retry};
 
 /// Longest string key, in bytes, that is looked up among the interned keys before it is stored.
-pub const SHARED_KEY_MAX: usize = 64;
+const SHARED_KEY_MAX: usize = 64;
 
 /// A key from outside. Strings are UTF-8, or WTF-8 where they have lone surrogates. How deep tuples nest is the
 /// caller's to limit: comparing and hashing recurse.
@@ -81,8 +81,8 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// The slot content for this key, with new objects where it needs them. With `share`, a short string takes a place
-    /// among the interned keys. Never polls. O(size of the key).
+    /// The slot content for this key, with new objects where it needs them. With `share`, a short string is shared
+    /// with equal ones stored lately. Never polls. O(size of the key).
     ///
     /// # Errors
     /// [`Retry`] when there is no room; nothing but the cache of interned strings has changed then.
@@ -102,22 +102,15 @@ impl<'a> Key<'a> {
     }
 }
 
-/// The slot content for a string key. A string that is interned already is shared in any case.
 fn materialise_str(op: &mut Op<'_>, bytes: &[u8], share: bool) -> Result<Value, Retry> {
     if let Some(value) = Value::short_str(bytes) {
         return Ok(value);
     }
-    if bytes.len() > SHARED_KEY_MAX {
+    if !share || bytes.len() > SHARED_KEY_MAX {
         return leaf(op, Kind::Str, bytes);
     }
     let hash = hash_bytes(op, bytes);
-    if share {
-        return intern::share(op, Interned::Keys, bytes, hash);
-    }
-    match intern::find(op, Interned::Keys, bytes, hash) {
-        Some(value) => Ok(value),
-        None => leaf(op, Kind::Str, bytes),
-    }
+    intern::share(op, Interned::Keys, bytes, hash)
 }
 
 /// The hash of a stored key: that of the [`Key`]s that equal it. O(size of the key).
@@ -186,5 +179,4 @@ fn hash_tuple(op: &Op<'_>, items: impl Iterator<Item = Option<u64>>) -> Option<u
 }
 
 #[cfg(test)]
-#[path = "key/tests.rs"]
 mod tests;

@@ -9,7 +9,6 @@ mod number;
 mod outgoing;
 mod pieces;
 mod scalar;
-mod spare;
 #[cfg(test)]
 mod testing;
 pub mod tuple;

@@ -69,5 +69,4 @@ fn outgoing_object(op: &mut Op<'_>, object: Ref) -> Result<Outgoing, Retry> {
 }
 
 #[cfg(test)]
-#[path = "outgoing/tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use crate::Interned;
 use crate::mutator::{Handle, Op, Retry};
 
 /// Longest string, in bytes, that is looked up among the interned values before it is stored.
-pub const SHARED_VALUE_MAX: usize = 40;
+const SHARED_VALUE_MAX: usize = 40;
 
 /// A value from outside. Ints may be given in either form; strings are UTF-8, or WTF-8 where they have lone surrogates.
 #[derive(Clone, Copy, Debug)]
@@ -140,5 +140,4 @@ fn int(op: &mut Op<'_>, value: i64) -> Result<Value, Retry> {
 }
 
 #[cfg(test)]
-#[path = "scalar/tests.rs"]
 mod tests;

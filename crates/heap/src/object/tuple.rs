@@ -47,5 +47,4 @@ pub fn get(op: &Op<'_>, tuple: Ref, i: usize) -> Option<Value> {
 }
 
 #[cfg(test)]
-#[path = "tuple/tests.rs"]
 mod tests;

@@ -344,10 +344,13 @@ impl Space {
         None
     }
 
-    /// Turns a reservation into a large object's regions, as its header is about to be written.
+    /// Turns a reservation into a large object's regions, as its header is about to be written. Inside an operation.
     pub fn commit_large(&self, chunk: Chunk) {
         let first = RegionId::of(chunk.start);
         let count = chunk.bytes().div_ceil(REGION_BYTES) as u32;
+        // The regions may have been reserved before marking ended: [inv.large.era] as of now the object is new, and not one
+        // that marking found dead. The era does not change while this thread is inside.
+        self.regions.get(first).set_taken_in(self.era.load(Ordering::Relaxed));
         for id in (1..count).map(|i| first.offset_by(i)) {
             self.regions.get(id).set_role(Role::LargeTail);
         }

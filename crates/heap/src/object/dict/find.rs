@@ -1,18 +1,40 @@
 //! Finding a key: entry by entry in a small table, by the index in a larger one.
 
+use std::cell::OnceCell;
+
 use super::index;
 use super::table::{Found, Table};
 use crate::mutator::Op;
 use crate::object::key::{self, Key};
 use crate::object::value::Value;
 
-/// Finds `key`. Allocates nothing. O(1) expected.
-pub(super) fn find(op: &Op<'_>, table: &Table, key: &Key<'_>) -> Option<Found> {
+/// A key that is looked up, and its hash from when it was needed first.
+pub(super) struct Probe<'k, 'a> {
+    /// The key.
+    pub(super) key: &'k Key<'a>,
+    hash: OnceCell<Option<u64>>,
+}
+
+impl<'k, 'a> Probe<'k, 'a> {
+    /// For one operation on one dict.
+    pub(super) fn new(key: &'k Key<'a>) -> Self {
+        Self { key, hash: OnceCell::new() }
+    }
+
+    /// The key's hash, or `None` for one that equals nothing.
+    pub(super) fn hash(&self, op: &Op<'_>) -> Option<u64> {
+        *self.hash.get_or_init(|| self.key.hash(op))
+    }
+}
+
+/// Finds a key. Allocates nothing. O(1) expected.
+pub(super) fn find(op: &Op<'_>, table: &Table, probe: &Probe<'_, '_>) -> Option<Found> {
+    let key = probe.key;
     match table.index {
         None => find_small(op, table, key),
         Some(index) => {
             let twin = immediate(key);
-            index::find(op, index, index::tag(key.hash(op)?), |entry| {
+            index::find(op, index, index::tag(probe.hash(op)?), |entry| {
                 let stored = table.key(op, entry);
                 twin == Some(stored) || key.equals(op, stored)
             })

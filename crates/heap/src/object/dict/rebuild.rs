@@ -16,7 +16,6 @@ use crate::mutator::{Op, Retry};
 use crate::object::header::{Kind, SLOTS_MAX};
 use crate::object::key;
 use crate::object::pieces::in_pieces;
-use crate::object::spare;
 use crate::object::value::Ref;
 
 /// From this many entries on, a table that only grows gets a quarter more instead of half.
@@ -84,7 +83,7 @@ pub(super) fn give_back(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
     let is_due = table.len.is_multiple_of(capacity / 64 + 1);
     if is_due && capacity > SMALL_MAX && table.len < capacity / 4 {
         let slots = 2 * roomier(&table);
-        if let Some(new) = spare::alloc(op, Kind::DictEntries, slots, 0)? {
+        if let Some(new) = op.alloc_optional(Kind::DictEntries, slots, 0)? {
             renew_entries(op, dict, new);
         }
     }
@@ -95,7 +94,7 @@ pub(super) fn give_back(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
         table::install(op, *dict, table.entries, None, table.len, table.used);
     } else if is_due && index::slots_for(capacity) < index::slots(op, index) / 2 {
         let bytes = index::slots_for(capacity) * 8;
-        if let Some(new) = spare::alloc(op, Kind::DictIndex, 0, bytes)? {
+        if let Some(new) = op.alloc_optional(Kind::DictIndex, 0, bytes)? {
             renew_index(op, dict, new);
         }
     }

@@ -15,9 +15,9 @@ use crate::object::pieces::PIECE;
 use crate::object::value::{Ref, Value, View};
 
 /// Slot of a Dict that holds its entries.
-pub(super) const ENTRIES: usize = 0;
+const ENTRIES: usize = 0;
 /// Slot of a Dict that holds its index.
-pub(super) const INDEX: usize = 1;
+const INDEX: usize = 1;
 /// Word of a Dict with its number of entries, and how many of the table are used.
 const COUNTS: usize = 1;
 /// Word of a Dict with its layout generation.

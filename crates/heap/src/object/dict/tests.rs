@@ -326,6 +326,21 @@ fn a_dict_gives_memory_back_when_most_of_it_is_removed() {
 }
 
 #[test]
+fn a_table_that_stays_large_shrinks_too_if_there_is_room_for_the_smaller_one() {
+    let heap = calm_heap();
+    let dict = keep(&heap, |op| new(op, 0));
+    for i in 0..400_000 {
+        put(&heap, dict, &Plain::Int(i), &Plain::None);
+    }
+    for i in 0..320_000 {
+        take(&heap, dict, &Plain::Int(i));
+    }
+    let (capacity, slots) = room(&heap, dict);
+    assert!(capacity < 200_000 && slots < 300_000, "{capacity} entries, {slots} slots");
+    check_table(&heap, dict);
+}
+
+#[test]
 fn only_what_changes_positions_changes_the_generation() {
     let heap = calm_heap();
     let dict = keep(&heap, |op| new(op, 0));

@@ -17,7 +17,8 @@ fn share_now(heap: &Heap, text: &str) -> u64 {
 fn is_held(heap: &Heap, text: &str) -> bool {
     let found = heap.run(|op| {
         let hash = hash_bytes(op, text.as_bytes());
-        Ok(find(op, Interned::Values, text.as_bytes(), hash).is_some())
+        let interner = op.interner(Interned::Values);
+        Ok(find_in_set(op, interner, first_slot(op, interner, hash), text.as_bytes()).is_some())
     });
     found.expect("a test's operation")
 }

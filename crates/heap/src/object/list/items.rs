@@ -3,7 +3,6 @@
 use crate::mutator::{Op, Retry};
 use crate::object::header::{Kind, SLOTS_MAX};
 use crate::object::pieces::in_pieces;
-use crate::object::spare;
 use crate::object::value::{Ref, Value};
 
 /// Slot of a List that holds its items.
@@ -104,7 +103,7 @@ fn smaller(op: &mut Op<'_>, list: Ref, len: usize) -> Result<Option<Ref>, Retry>
     if capacity <= KEPT || len >= capacity / 4 {
         return Ok(None);
     }
-    spare::alloc(op, Kind::Items, roomier(len), 0)
+    op.alloc_optional(Kind::Items, roomier(len), 0)
 }
 
 /// Removes `count` items from `at` on. Needs no room, but gives back what is not needed any more. Polls if there are

@@ -227,6 +227,10 @@ fn a_list_gives_memory_back_when_most_of_it_is_removed() {
         assert_eq!(on(&heap, list, len), 10);
         assert!(capacity(&heap, list) < 50, "{}", capacity(&heap, list));
     }
+    let large = keep(&heap, |op| new(op, 400_000));
+    on(&heap, large, |op, object| splice(op, object, 0, 0, &vec![Scalar::Int(1); 400_000]));
+    on(&heap, large, |op, object| truncate(op, object, 80_000));
+    assert!(capacity(&heap, large) <= 90_004, "{}", capacity(&heap, large));
     on(&heap, cut, |op, object| truncate(op, object, 0));
     assert_eq!(capacity(&heap, cut), 0);
 }
