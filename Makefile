@@ -1,0 +1,101 @@
+# Build, run and test subduct from a bare clone. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# The interpreter that .venv is made from; override with PYTHON=/path/to/python.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
+ARGS ?=
+SOAK_SECONDS ?= 600
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Every build of crates/python links against the same interpreter, so that cargo and maturin share their work.
+export PYO3_PYTHON := $(CURDIR)/$(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+TOOLS := $(VENV)/.tools
+PACKAGE := $(VENV)/.package
+# Folders are in the list so that a removed file is noticed too.
+SOURCES := pyproject.toml README.md Cargo.toml Cargo.lock \
+	$(shell find crates src -name __pycache__ -prune -o \( -type d -o -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name py.typed \) -print)
+STAGE := .ci/stage
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(PACKAGE) ## Make .venv with the pinned tools and the release-built package
+
+.PHONY: run
+run: setup ## Load the standard library, churn it while it compacts, report (ARGS="--seconds 10 DATA")
+	@$(BIN)/subduct run $(ARGS)
+
+.PHONY: test
+test: setup ## Everything: lint, Rust tests, loom models, Python tests, the userfaultfd check
+	@$(STAGE) lint $(MAKE) --no-print-directory lint
+	@$(STAGE) rust-tests $(MAKE) --no-print-directory rust-test
+	@$(STAGE) loom $(MAKE) --no-print-directory loom
+	@rm -f .test-evidence.json
+	@$(STAGE) python-tests $(MAKE) --no-print-directory python-test
+	@$(STAGE) userfaultfd $(BIN)/python tests/check_userfaultfd.py .test-evidence.json
+
+.PHONY: lint
+lint: setup ## Formatters, linters, strict types, stubs against the built module
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/stubtest subduct._native
+
+.PHONY: format
+format: setup ## Format Rust and Python in place
+	cargo fmt --all
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+.PHONY: rust-test
+rust-test: ## Tests of crates/kernel and crates/heap (ARGS="compact::")
+	cargo test --locked -p subduct-kernel -p subduct-heap $(ARGS)
+
+.PHONY: loom
+loom: ## Model-check the page protocol and the safepoint with loom
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p subduct-heap --lib loom $(ARGS)
+
+.PHONY: python-test
+python-test: setup ## Tests of the installed package (ARGS="-k fork")
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: soak
+soak: setup ## Churn for SOAK_SECONDS (600) and fail if memory, mappings or handles grow
+	$(BIN)/subduct soak --seconds $(SOAK_SECONDS) $(ARGS)
+
+.PHONY: lock
+lock: ## Pin requirements/dev.in again, at today's versions
+	$(PYTHON) -m venv target/lock
+	target/lock/bin/pip install --quiet uv
+	env -u PIP_FIND_LINKS target/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file requirements/dev.txt requirements/dev.in
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	rm -rf $(VENV) target dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .test-evidence.json
+
+$(TOOLS): requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; name one with PYTHON=..." >&2; exit 1; }
+	@command -v cargo > /dev/null || { echo "make: cargo not found; install a Rust toolchain (1.90 or newer)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(PACKAGE): $(TOOLS) $(SOURCES)
+	rm -rf target/wheels
+	$(BIN)/maturin build --release --locked --compatibility linux --interpreter $(BIN)/python --out target/wheels
+	$(BIN)/python -m pip install --quiet --no-index --no-deps --force-reinstall target/wheels/subduct-*.whl
+	@touch $@

@@ -1,0 +1,118 @@
+//! Deep copy out of the heap: `to_python()`.
+//!
+//! Every container becomes its Python counterpart when it is first met, empty, and is filled later, from a work list: depth overflows no
+//! stack, and shared references and cycles come out as they are. Tuples are filled in place before anybody sees them. While this runs
+//! other threads may change what is copied; each element is then one that was there at some moment.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use subduct_heap::object::{Kind, tuple};
+
+use crate::cpython;
+use crate::held::Held;
+use crate::outgoing::to_object;
+use crate::scratch::Visited;
+use crate::walk::{Child, Container, Cursor, Item, Progress};
+
+/// Items read in one operation.
+const PIECE: usize = 128;
+
+/// The Python value equal to this container, made of builtins. O(size of the content).
+///
+/// # Errors
+/// HeapFull when there is no room for the list of what was met, MemoryError, HeapClosed.
+pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny>> {
+    let heap = held.heap().get();
+    let (kind, tuple_len) = held.run(py, |op, object| {
+        let kind = op.header(object).kind();
+        Ok((kind, if kind == Kind::Tuple { tuple::len(op, object) } else { 0 }))
+    })?;
+    let mut visited = Visited::new(heap.core(), &[held.handle()]);
+    let top = Target::new(py, kind, tuple_len)?;
+    let mut objects = vec![top.to_any()];
+    let mut frames = vec![Frame { cursor: Cursor::new(0, kind), target: top, filled: 0 }];
+    let mut items = Vec::new();
+    while let Some(frame) = frames.last_mut() {
+        items.clear();
+        let progress = frame.cursor.read(py, heap, &mut visited, PIECE, &mut items)?;
+        if progress == Progress::Restart {
+            frame.target.clear();
+            continue;
+        }
+        let mut deeper = Vec::new();
+        for Item { key, child } in items.drain(..) {
+            let value = match child {
+                Child::Scalar(value) => to_object(py, held.heap(), value)?,
+                Child::Container(Container { node, kind, tuple_len, is_new: true }) => {
+                    let target = Target::new(py, kind, tuple_len)?;
+                    debug_assert_eq!(node, objects.len(), "numbers are given in order");
+                    objects.push(target.to_any());
+                    let value = target.to_any();
+                    deeper.push(Frame { cursor: Cursor::new(node, kind), target, filled: 0 });
+                    value
+                }
+                Child::Container(Container { node, .. }) => objects[node].clone(),
+            };
+            let key = key.map(|key| key.into_object(py, held.heap())).transpose()?;
+            frame.target.put(frame.filled, key, value)?;
+            frame.filled += 1;
+        }
+        if progress == Progress::End {
+            frames.pop();
+        }
+        frames.append(&mut deeper);
+    }
+    Ok(objects.swap_remove(0))
+}
+
+/// A container that is being filled.
+struct Frame<'py> {
+    cursor: Cursor,
+    target: Target<'py>,
+    filled: usize,
+}
+
+/// What a container becomes.
+enum Target<'py> {
+    Dict(Bound<'py, PyDict>),
+    List(Bound<'py, PyList>),
+    Tuple(Bound<'py, PyTuple>),
+}
+
+impl<'py> Target<'py> {
+    fn new(py: Python<'py>, kind: Kind, tuple_len: usize) -> PyResult<Self> {
+        Ok(match kind {
+            Kind::Dict => Self::Dict(PyDict::new(py)),
+            Kind::Tuple => Self::Tuple(cpython::new_tuple(py, tuple_len)?),
+            _ => Self::List(PyList::empty(py)),
+        })
+    }
+
+    fn to_any(&self) -> Bound<'py, PyAny> {
+        match self {
+            Self::Dict(dict) => dict.clone().into_any(),
+            Self::List(list) => list.clone().into_any(),
+            Self::Tuple(tuple) => tuple.clone().into_any(),
+        }
+    }
+
+    /// Makes `value` item `i`.
+    fn put(&self, i: usize, key: Option<Bound<'py, PyAny>>, value: Bound<'py, PyAny>) -> PyResult<()> {
+        match (self, key) {
+            (Self::Dict(dict), Some(key)) => dict.set_item(key, value),
+            (Self::Dict(_), None) => unreachable!("items of a dict have keys"),
+            (Self::List(list), _) => list.append(value),
+            (Self::Tuple(tuple), _) => {
+                cpython::set_tuple_item(tuple, i, value);
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts over with a dict; nothing else needs to.
+    fn clear(&self) {
+        if let Self::Dict(dict) = self {
+            dict.clear();
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The calls into CPython that PyO3 has no safe form for. The only unsafe code of this crate.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::critical_section::with_critical_section;
+use pyo3::types::{PyDict, PyInt, PyTuple};
+
+/// Reads up to `most` entries of a dict into `keys` and `values`, from `position` on, which starts at 0 and is moved along. Safe if
+/// the dict changes between two calls; what is read then may miss entries or have some twice.
+pub fn read_dict<'py>(
+    dict: &Bound<'py, PyDict>,
+    position: &mut isize,
+    most: usize,
+    keys: &mut Vec<Bound<'py, PyAny>>,
+    values: &mut Vec<Bound<'py, PyAny>>,
+) {
+    let py = dict.py();
+    with_critical_section(dict, || {
+        for _ in 0..most {
+            let mut key = std::ptr::null_mut();
+            let mut value = std::ptr::null_mut();
+            // SAFETY: `dict` is a dict and we are attached; the three out pointers are valid. Any `position` is checked against
+            // the dict's bounds.
+            if unsafe { ffi::PyDict_Next(dict.as_ptr(), position, &raw mut key, &raw mut value) } == 0 {
+                return;
+            }
+            // SAFETY: PyDict_Next found an entry, so both are objects that the dict keeps alive; nothing ran since that could
+            // have removed them: we hold the GIL, or the dict's lock.
+            let (key, value) =
+                unsafe { (Borrowed::from_ptr(py, key).to_owned(), Borrowed::from_ptr(py, value).to_owned()) };
+            keys.push(key);
+            values.push(value);
+        }
+    });
+}
+
+/// How many references to an object there are. Of use only where few enough mean that nobody else can have one.
+pub fn reference_count(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: `object` is alive and we are attached.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+/// The int's value, if it fits 64 bits.
+pub fn small_int(int: &Bound<'_, PyInt>) -> Option<i64> {
+    let mut overflow = 0;
+    // SAFETY: `int` is an int and we are attached. For an int the call cannot fail but for overflow, which it reports without an
+    // exception.
+    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &raw mut overflow) };
+    (overflow == 0).then_some(value)
+}
+
+/// A new tuple whose items [`set_tuple_item`] sets before anybody else sees it. CPython's collector knows such tuples: an item that
+/// is not set is skipped, and keeps the tuple from being taken for one without references.
+pub fn new_tuple(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyTuple>> {
+    let len = isize::try_from(len)?;
+    // SAFETY: we are attached; the call returns a new reference to a tuple, or null with an exception set.
+    let tuple = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(len))? };
+    Ok(tuple.cast_into::<PyTuple>()?)
+}
+
+/// Sets item `index` of a tuple from [`new_tuple`] that only the caller knows.
+///
+/// # Panics
+/// When there is no such item, or it was set before.
+pub fn set_tuple_item(tuple: &Bound<'_, PyTuple>, index: usize, item: Bound<'_, PyAny>) {
+    assert!(index < tuple.len(), "no item {index}");
+    let index = index.cast_signed();
+    // SAFETY: `tuple` is a tuple and the index is within it.
+    let before = unsafe { ffi::PyTuple_GET_ITEM(tuple.as_ptr(), index) };
+    assert!(before.is_null(), "item {index} is set");
+    // SAFETY: as above. The slot is empty, so nothing leaks, and it takes over our reference to `item`. The tuple has not been
+    // given to Python code yet, so nobody relies on it not changing, and its hash was not taken.
+    unsafe { ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index, item.into_ptr()) };
+}

@@ -1,0 +1,103 @@
+//! Positions in a sequence, as CPython takes and refuses them.
+
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PySlice, PySliceMethods};
+
+use crate::errors::type_name;
+
+/// What stands between the brackets of `sequence[...]`.
+pub enum Index<'py> {
+    /// One position, from the end if negative.
+    At(isize),
+    /// A slice.
+    Slice(Bound<'py, PySlice>),
+}
+
+/// Takes an index apart. `kind` is the builtin's name, for the message.
+///
+/// # Errors
+/// TypeError for what is neither an int (or has `__index__`) nor a slice, IndexError for an int beyond all sequences.
+pub fn parse<'py>(index: &Bound<'py, PyAny>, kind: &str) -> PyResult<Index<'py>> {
+    if let Ok(slice) = index.cast_exact::<PySlice>() {
+        return Ok(Index::Slice(slice.clone()));
+    }
+    let py = index.py();
+    match index.extract::<isize>() {
+        Ok(at) => Ok(Index::At(at)),
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
+            Err(PyIndexError::new_err(format!("cannot fit '{}' into an index-sized integer", type_name(index))))
+        }
+        Err(_) if !index.hasattr(intern!(py, "__index__"))? => {
+            Err(PyTypeError::new_err(format!("{kind} indices must be integers or slices, not {}", type_name(index))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The element that `at` means in a sequence of `len`, if there is one.
+pub fn resolve(at: isize, len: usize) -> Option<usize> {
+    let at = if at < 0 { at.checked_add_unsigned(len)? } else { at };
+    usize::try_from(at).ok().filter(|at| *at < len)
+}
+
+/// The gap that `at` means in a sequence of `len`: beyond an end is that end, as `insert` and slices have it.
+pub fn clamp(at: isize, len: usize) -> usize {
+    let at = if at < 0 { at.saturating_add_unsigned(len) } else { at };
+    usize::try_from(at).unwrap_or(0).min(len)
+}
+
+/// A bound as `index(value, start, stop)` takes it: any int, the ends of the range for those that are too large.
+///
+/// # Errors
+/// TypeError for what is no int and has no `__index__`.
+pub fn bound(value: &Bound<'_, PyAny>) -> PyResult<isize> {
+    let py = value.py();
+    match value.extract::<isize>() {
+        Ok(bound) => Ok(bound),
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
+            Ok(if value.lt(0)? { isize::MIN } else { isize::MAX })
+        }
+        Err(_) if !value.hasattr(intern!(py, "__index__"))? => {
+            Err(PyTypeError::new_err("slice indices must be integers or have an __index__ method"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A slice of a sequence of known length: `count` elements from `start`, `step` apart.
+#[derive(Clone, Copy)]
+pub struct Span {
+    /// First element; for an empty slice, the gap it stands for.
+    pub start: usize,
+    /// Distance to the next, never 0.
+    pub step: isize,
+    /// Number of elements.
+    pub count: usize,
+}
+
+impl Span {
+    /// What `slice` means in a sequence of `len`.
+    ///
+    /// # Errors
+    /// ValueError for a step of 0, TypeError for bounds that are no ints.
+    pub fn of(slice: &Bound<'_, PySlice>, len: usize) -> PyResult<Self> {
+        let indices = slice.indices(isize::try_from(len)?)?;
+        let start = usize::try_from(indices.start).unwrap_or(0).min(len);
+        Ok(Self { start, step: indices.step, count: indices.slicelength })
+    }
+
+    /// Element number `i` of the slice.
+    pub fn at(self, i: usize) -> usize {
+        self.start.wrapping_add_signed(self.step.wrapping_mul(i.cast_signed()))
+    }
+
+    /// The same elements in ascending order.
+    pub fn ascending(self) -> Self {
+        if self.step > 0 || self.count == 0 {
+            return Self { step: self.step.saturating_abs(), ..self };
+        }
+        Self { start: self.at(self.count - 1), step: self.step.saturating_neg(), count: self.count }
+    }
+}

@@ -1,0 +1,219 @@
+//! Iterators. Their state is two numbers, so they need no lock; used from several threads at once they may yield an element twice.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use subduct_heap::object::dict;
+
+use crate::dict::Dict;
+use crate::held::{self, Held};
+use crate::keys::KeyOut;
+use crate::outgoing::Read;
+use crate::transfer::{element, length};
+
+/// A position that nothing follows.
+const DONE: usize = usize::MAX;
+
+/// Which part of its entries a dict iterator yields.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The keys.
+    Keys,
+    /// The values.
+    Values,
+    /// Tuples of key and value.
+    Items,
+}
+
+/// Iterates over a Dict in order of insertion, or against it. RuntimeError once the Dict has changed its keys.
+#[pyclass(module = "subduct._native", frozen)]
+pub struct DictIterator {
+    dict: Py<Dict>,
+    part: Part,
+    backward: bool,
+    len: usize,
+    generation: u64,
+    position: AtomicUsize,
+    /// Entries still to come.
+    remaining: AtomicUsize,
+}
+
+/// What an operation found at the iterator's position.
+enum Entry {
+    End,
+    SizeChanged,
+    KeysChanged,
+    /// An entry, and the position to go on from.
+    Next(usize),
+}
+
+/// The wanted parts of an entry.
+#[derive(Default)]
+struct Parts {
+    key: Option<KeyOut>,
+    value: Option<Read>,
+}
+
+impl DictIterator {
+    /// At the first entry, or at the last.
+    pub fn new(dict: &Bound<'_, Dict>, part: Part, backward: bool) -> PyResult<Self> {
+        let (len, generation, used) = dict.get().held().run(dict.py(), dict::shape)?;
+        Ok(Self {
+            dict: dict.clone().unbind(),
+            part,
+            backward,
+            len,
+            generation,
+            position: AtomicUsize::new(if backward { used } else { 0 }),
+            remaining: AtomicUsize::new(len),
+        })
+    }
+
+    fn read(&self, py: Python<'_>, position: usize, remaining: usize, parts: &mut Parts) -> PyResult<Entry> {
+        self.held().run(py, |op, object| {
+            let (len, generation, _) = dict::shape(op, object)?;
+            if len != self.len {
+                return Ok(Entry::SizeChanged);
+            }
+            if generation != self.generation {
+                return Ok(Entry::KeysChanged);
+            }
+            let found =
+                if self.backward { dict::previous(op, object, position) } else { dict::next(op, object, position) };
+            let Some((next, key, value)) = found? else { return Ok(Entry::End) };
+            if remaining == 0 {
+                return Ok(Entry::KeysChanged);
+            }
+            if self.part != Part::Values {
+                parts.key = Some(KeyOut::read(op, key)?);
+            }
+            if self.part != Part::Keys {
+                Read::into_slot(op, value, &mut parts.value)?;
+            }
+            Ok(Entry::Next(next))
+        })
+    }
+
+    fn held(&self) -> &Held {
+        self.dict.get().held()
+    }
+
+    fn finish(&self) {
+        self.position.store(DONE, Relaxed);
+        self.remaining.store(0, Relaxed);
+    }
+}
+
+#[pymethods]
+impl DictIterator {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let position = self.position.load(Relaxed);
+        if position == DONE {
+            return Ok(None);
+        }
+        let remaining = self.remaining.load(Relaxed);
+        let mut parts = Parts::default();
+        match self.read(py, position, remaining, &mut parts)? {
+            Entry::End => {
+                self.finish();
+                Ok(None)
+            }
+            Entry::SizeChanged => Err(PyRuntimeError::new_err("dictionary changed size during iteration")),
+            Entry::KeysChanged => {
+                self.finish();
+                Err(PyRuntimeError::new_err("dictionary keys changed during iteration"))
+            }
+            Entry::Next(next) => {
+                self.position.store(next, Relaxed);
+                self.remaining.store(remaining - 1, Relaxed);
+                let heap = self.held().heap();
+                let value = parts.value.map(|value| value.into_object(py, heap)).transpose()?;
+                let key = parts.key.map(|key| key.into_object(py, heap)).transpose()?;
+                match (key, value) {
+                    (Some(key), Some(value)) => Ok(Some((key, value).into_pyobject(py)?.into_any())),
+                    (key, value) => Ok(key.or(value)),
+                }
+            }
+        }
+    }
+
+    fn __length_hint__(&self, py: Python<'_>) -> PyResult<usize> {
+        let len = self.held().run(py, dict::len)?;
+        Ok(if len == self.len { self.remaining.load(Relaxed) } else { 0 })
+    }
+}
+
+/// Iterates over a List or Tuple, from its start or from its end.
+#[pyclass(module = "subduct._native", frozen)]
+pub struct SequenceIterator {
+    sequence: Py<PyAny>,
+    backward: bool,
+    /// The next element; [`DONE`] once there is none.
+    position: AtomicUsize,
+}
+
+impl SequenceIterator {
+    /// From the first element of a proxy on.
+    pub fn forward(sequence: &Bound<'_, PyAny>) -> Self {
+        Self { sequence: sequence.clone().unbind(), backward: false, position: AtomicUsize::new(0) }
+    }
+
+    /// From the last of `len` elements of a proxy on.
+    pub fn backward(sequence: &Bound<'_, PyAny>, len: usize) -> Self {
+        let last = AtomicUsize::new(len.wrapping_sub(1));
+        Self { sequence: sequence.clone().unbind(), backward: true, position: last }
+    }
+
+    fn held<'a>(&'a self, py: Python<'a>) -> &'a Held {
+        match held::of_proxy(self.sequence.bind(py)) {
+            Some((_, held)) => held,
+            None => unreachable!("made from a proxy"),
+        }
+    }
+}
+
+#[pymethods]
+impl SequenceIterator {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let position = self.position.load(Relaxed);
+        if position == DONE {
+            return Ok(None);
+        }
+        let held = self.held(py);
+        let mut found = None;
+        held.run(py, |op, object| match element(op, object, position)? {
+            Some(value) => Read::into_slot(op, value, &mut found),
+            None => Ok(()),
+        })?;
+        let Some(value) = found else {
+            self.position.store(DONE, Relaxed);
+            return Ok(None);
+        };
+        // Before element 0 comes DONE.
+        let next = if self.backward { position.wrapping_sub(1) } else { position + 1 };
+        self.position.store(next, Relaxed);
+        value.into_object(py, held.heap()).map(Some)
+    }
+
+    fn __length_hint__(&self, py: Python<'_>) -> PyResult<usize> {
+        let position = self.position.load(Relaxed);
+        if position == DONE {
+            return Ok(0);
+        }
+        let len = self.held(py).run(py, length)?;
+        Ok(match self.backward {
+            true if position < len => position + 1,
+            true => 0,
+            false => len.saturating_sub(position),
+        })
+    }
+}

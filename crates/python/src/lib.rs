@@ -1,0 +1,62 @@
+//! `subduct._native`: the heap as Python sees it. A table of contents; the rules that hold for all of it:
+//!
+//! - A proxy holds a handle, never an address ([`held`]).
+//! - While a heap operation runs, no Python code runs and no Python object is made or destroyed: arguments are converted before
+//!   ([`incoming`], [`keys`]), results after ([`outgoing`]). [`run`] is the only way into an operation.
+//! - Waiting for room, collecting, verifying and closing release the GIL. Nothing here needs it for the heap's own safety, so
+//!   free-threaded interpreters need no lock more.
+//! - Containers are walked with explicit work lists: depth overflows no stack ([`copy_in`], [`copy_out`], [`compare`]).
+
+use pyo3::prelude::*;
+
+mod compare;
+mod copy_in;
+mod copy_out;
+mod cpython;
+mod dict;
+mod errors;
+mod heap;
+mod held;
+mod incoming;
+mod index;
+mod iterate;
+mod keys;
+mod list;
+mod number;
+mod outgoing;
+mod path;
+mod reader;
+mod repr;
+mod run;
+mod scratch;
+mod search;
+mod slice;
+mod sort;
+mod transfer;
+mod tuple;
+mod walk;
+
+/// What this machine allows subduct to do, found out by trying, as JSON text. Takes some milliseconds.
+#[pyfunction]
+fn probe(py: Python<'_>) -> String {
+    py.detach(subduct_kernel::probe::report_json)
+}
+
+/// The native half of subduct. Use the package, not this module: only what `subduct` exports is a promise.
+#[pymodule(gil_used = false)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<heap::NativeHeap>()?;
+    module.add_class::<dict::Dict>()?;
+    module.add_class::<list::List>()?;
+    module.add_class::<tuple::Tuple>()?;
+    module.add_class::<iterate::DictIterator>()?;
+    module.add_class::<iterate::SequenceIterator>()?;
+    for name in ["Dict", "List", "Tuple"] {
+        // Assigning a type's name drops the module from the name that CPython's own messages use:
+        // "unhashable type: 'Dict'", as for any class written in Python.
+        module.getattr(name)?.setattr("__name__", name)?;
+    }
+    errors::add_to(module)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(probe, module)?)
+}

@@ -1,0 +1,395 @@
+//! `List`: a mutable sequence in the heap.
+
+use pyo3::exceptions::{PyIndexError, PyMemoryError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
+use pyo3::types::{PyGenericAlias, PyList, PyTuple, PyType};
+use subduct_heap::object::{Kind, list};
+
+use crate::compare;
+use crate::copy_in::prepare;
+use crate::copy_out;
+use crate::errors::type_name;
+use crate::held::{self, Held};
+use crate::index::{self, Index, Span, clamp, resolve};
+use crate::iterate::SequenceIterator;
+use crate::outgoing::{Read, to_object};
+use crate::repr;
+use crate::search;
+use crate::slice;
+use crate::sort;
+use crate::transfer::{self, take_out};
+
+/// Elements of an iterator that are appended together.
+const BATCH: usize = 256;
+
+/// A list in a heap: a mutable sequence that behaves as the builtin does, errors included. What is stored is copied in, what comes
+/// back are scalars as Python values, and proxies of containers. heap.list() makes one.
+#[pyclass(module = "subduct", sequence, frozen, weakref)]
+pub struct List {
+    held: Held,
+}
+
+impl List {
+    /// The proxy of this list.
+    pub fn new(held: Held) -> Self {
+        Self { held }
+    }
+
+    /// What it stands for.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Its length.
+    pub fn len(&self, py: Python<'_>) -> PyResult<usize> {
+        self.held.run(py, list::len)
+    }
+
+    /// Appends what `iterable` yields. From a list or tuple all of it or nothing; from another iterable what it yielded before an error.
+    ///
+    /// # Errors
+    /// TypeError for what is not iterable or cannot be stored, what the iterator raises, HeapFull.
+    pub fn append_all(&self, py: Python<'_>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Some(elements) = self.elements_of(py, iterable)? {
+            return self.append_elements(py, &elements);
+        }
+        let mut iterator = iterable.try_iter()?;
+        loop {
+            let (batch, mut failed) = (PyList::empty(py), None);
+            while batch.len() < BATCH && failed.is_none() {
+                match iterator.next() {
+                    Some(Ok(item)) => batch.append(item)?,
+                    Some(Err(error)) => failed = Some(error),
+                    None => break,
+                }
+            }
+            self.append_batch(py, &batch)?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if batch.len() < BATCH {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Appends part of what an iterator yielded. Where something in it cannot be stored, what comes before is appended all the same,
+    /// and the message counts from the element, not from the batch that nobody knows of.
+    fn append_batch(&self, py: Python<'_>, batch: &Bound<'_, PyList>) -> PyResult<()> {
+        match prepare(py, self.held.heap(), batch.as_any()) {
+            Ok(copy) => self.append_elements(py, &copy.hold(py, self.held.heap())?),
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => {
+                batch.iter().try_for_each(|element| self.append(py, &element))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Appends the elements of a list or tuple of the heap.
+    fn append_elements(&self, py: Python<'_>, from: &Held) -> PyResult<()> {
+        transfer::splice(py, &self.held, usize::MAX, 0, from, usize::MAX)
+    }
+
+    /// A list or tuple of the heap with the elements of a list or tuple, copied in if they are Python's; `None` for other iterables.
+    pub fn elements_of(&self, py: Python<'_>, iterable: &Bound<'_, PyAny>) -> PyResult<Option<Held>> {
+        let heap = self.held.heap();
+        if iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyTuple>() {
+            return prepare(py, heap, iterable)?.hold(py, heap).map(Some);
+        }
+        match held::of_proxy(iterable) {
+            Some((Kind::List | Kind::Tuple, other)) if other.is_in(heap) => {
+                Held::make(py, heap, |op| Ok(op.handle_get(other.handle()))).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A new list with the elements of a span, or all.
+    pub fn shallow_copy(&self, py: Python<'_>, span: Option<Span>) -> PyResult<Self> {
+        let held = Held::make(py, self.held.heap(), |op| {
+            let object = op.handle_get(self.held.handle());
+            let span = match span {
+                Some(span) => span,
+                None => Span { start: 0, step: 1, count: list::len(op, object)? },
+            };
+            list::copy(op, object, span.start, span.step, span.count)
+        })?;
+        Ok(Self::new(held))
+    }
+
+    /// A new list with `times` times the elements of this one. O(len * times).
+    fn repeated(&self, py: Python<'_>, times: usize) -> PyResult<Self> {
+        let once = self.shallow_copy(py, None)?;
+        let made = once.shallow_copy(py, (times == 0).then_some(Span { start: 0, step: 1, count: 0 }))?;
+        let total = once.len(py)?.checked_mul(times).filter(|total| isize::try_from(*total).is_ok());
+        total.ok_or_else(|| PyMemoryError::new_err("the list would be too long"))?;
+        // Doubled for each binary digit of `times` behind the first.
+        for digit in (0..times.checked_ilog2().unwrap_or(0)).rev() {
+            made.append_elements(py, &made.held)?;
+            if times >> digit & 1 == 1 {
+                made.append_elements(py, &once.held)?;
+            }
+        }
+        Ok(made)
+    }
+}
+
+/// Whether `+` takes it.
+fn is_list(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyList>() || value.is_exact_instance_of::<List>()
+}
+
+fn out_of_range(what: &str) -> PyErr {
+    PyIndexError::new_err(format!("{what} out of range"))
+}
+
+#[pymethods]
+impl List {
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.len(py)
+    }
+
+    fn __getitem__<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = index.py();
+        match index::parse(index, "list")? {
+            Index::At(at) => {
+                let mut found = None;
+                self.held.run(py, |op, object| {
+                    let at = if at < 0 { resolve(at, list::len(op, object)?) } else { usize::try_from(at).ok() };
+                    let Some(at) = at else { return Ok(()) };
+                    match list::get(op, object, at)? {
+                        Some(value) => Read::into_slot(op, value, &mut found),
+                        None => Ok(()),
+                    }
+                })?;
+                found.ok_or_else(|| out_of_range("list index"))?.into_object(py, self.held.heap())
+            }
+            Index::Slice(slice) => {
+                let span = Span::of(&slice, self.len(py)?)?;
+                Ok(Bound::new(py, self.shallow_copy(py, Some(span))?)?.into_any())
+            }
+        }
+    }
+
+    fn __setitem__(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = index.py();
+        match index::parse(index, "list")? {
+            Index::At(at) => {
+                let value = prepare(py, self.held.heap(), value)?;
+                let is_set = self.held.run(py, |op, object| {
+                    let Some(at) = resolve(at, list::len(op, object)?) else { return Ok(false) };
+                    value.place(op, |op, value| {
+                        let object = op.handle_get(self.held.handle());
+                        list::set(op, object, at, value)
+                    })
+                })?;
+                is_set.then_some(()).ok_or_else(|| out_of_range("list assignment index"))
+            }
+            Index::Slice(slice) => slice::assign(py, self, &slice, value),
+        }
+    }
+
+    fn __delitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = index.py();
+        match index::parse(index, "list")? {
+            Index::At(at) => {
+                let removed = self.held.run(py, |op, object| {
+                    let Some(at) = resolve(at, list::len(op, object)?) else { return Ok(None) };
+                    list::remove(op, object, at)
+                })?;
+                removed.map(drop).ok_or_else(|| out_of_range("list assignment index"))
+            }
+            Index::Slice(slice) => slice::delete(py, self, &slice),
+        }
+    }
+
+    fn __contains__(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(search::find(value.py(), &self.held, value, 0, isize::MAX)?.is_some())
+    }
+
+    fn __iter__(slf: &Bound<'_, Self>) -> SequenceIterator {
+        SequenceIterator::forward(slf.as_any())
+    }
+
+    fn __reversed__(slf: &Bound<'_, Self>) -> PyResult<SequenceIterator> {
+        let len = slf.get().len(slf.py())?;
+        Ok(SequenceIterator::backward(slf.as_any(), len))
+    }
+
+    fn __richcmp__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+        operator: CompareOp,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        compare::order(slf.as_any(), other, operator)
+    }
+
+    fn __add__(&self, other: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = other.py();
+        if !is_list(other) {
+            let name = type_name(other);
+            return Err(PyTypeError::new_err(format!("can only concatenate list (not \"{name}\") to list")));
+        }
+        let made = self.shallow_copy(py, None)?;
+        made.append_all(py, other)?;
+        Ok(made)
+    }
+
+    fn __radd__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        if !is_list(other) {
+            return Ok(py.NotImplemented().into_bound(py));
+        }
+        let made = Self::new(Held::make(py, self.held.heap(), |op| list::new(op, 0))?);
+        made.append_all(py, other)?;
+        made.append_elements(py, &self.held)?;
+        Ok(Bound::new(py, made)?.into_any())
+    }
+
+    fn __iadd__(&self, other: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.append_all(other.py(), other)
+    }
+
+    fn __mul__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
+        self.repeated(py, usize::try_from(times).unwrap_or(0))
+    }
+
+    fn __rmul__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
+        self.__mul__(py, times)
+    }
+
+    fn __imul__(&self, py: Python<'_>, times: isize) -> PyResult<()> {
+        match usize::try_from(times) {
+            Ok(times @ 1..) => self.append_elements(py, &self.repeated(py, times - 1)?.held),
+            _ => self.held.run(py, list::clear),
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        repr::sequence(py, "List", &self.held)
+    }
+
+    fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
+        self.shallow_copy(py, None)
+    }
+
+    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let outside = copy_out::to_python(py, &self.held)?;
+        prepare(py, self.held.heap(), &outside)?.hold(py, self.held.heap()).map(Self::new)
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        class: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
+        PyGenericAlias::new(class.py(), class.as_any(), item)
+    }
+
+    /// Adds value at the end. O(1), and the copy of value.
+    #[pyo3(signature = (value, /))]
+    fn append(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = prepare(py, self.held.heap(), value)?;
+        self.held.run(py, |op, _| {
+            value.place(op, |op, value| {
+                let object = op.handle_get(self.held.handle());
+                list::push(op, object, value)
+            })
+        })
+    }
+
+    /// Adds all that iterable yields at the end: from a list or tuple all or nothing. O(size of it).
+    #[pyo3(signature = (iterable, /))]
+    fn extend(&self, py: Python<'_>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.append_all(py, iterable)
+    }
+
+    /// Inserts value before index. O(len - index), and the copy of value.
+    #[pyo3(signature = (index, value, /))]
+    fn insert(&self, py: Python<'_>, index: isize, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = prepare(py, self.held.heap(), value)?;
+        self.held.run(py, |op, _| {
+            value.place(op, |op, value| {
+                let object = op.handle_get(self.held.handle());
+                let at = clamp(index, list::len(op, object)?);
+                list::insert(op, object, at, value)
+            })
+        })
+    }
+
+    /// Removes the element at index and returns it; IndexError if there is none. O(len - index).
+    #[pyo3(signature = (index=-1, /), text_signature = "($self, index=-1, /)")]
+    fn pop<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        let value = self.held.run(py, |op, object| {
+            let len = list::len(op, object)?;
+            let Some(at) = resolve(index, len) else { return Ok(Err(len)) };
+            let taken = take_out(op, |op| list::get(op, object, at), |op| list::remove(op, object, at))?;
+            Ok(taken.ok_or(len))
+        })?;
+        match value {
+            Ok(value) => to_object(py, self.held.heap(), value),
+            Err(0) => Err(PyIndexError::new_err("pop from empty list")),
+            Err(_) => Err(out_of_range("pop index")),
+        }
+    }
+
+    /// Removes the first element equal to value; ValueError if there is none. O(len).
+    #[pyo3(signature = (value, /))]
+    fn remove(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        match search::find(py, &self.held, value, 0, isize::MAX)? {
+            Some(at) => self.held.run(py, |op, object| list::remove(op, object, at)).map(drop),
+            None => Err(PyValueError::new_err("list.remove(x): x not in list")),
+        }
+    }
+
+    /// The position of the first element equal to value, in [start, stop); ValueError if there is none. O(len).
+    #[pyo3(signature = (value, start=None, stop=None, /), text_signature = "($self, value, start=0, stop=sys.maxsize, /)")]
+    fn index(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        start: Option<&Bound<'_, PyAny>>,
+        stop: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let start = start.map_or(Ok(0), index::bound)?;
+        let stop = stop.map_or(Ok(isize::MAX), index::bound)?;
+        match search::find(py, &self.held, value, start, stop)? {
+            Some(at) => Ok(at),
+            None => Err(PyValueError::new_err(format!("{} is not in list", value.repr()?))),
+        }
+    }
+
+    /// How many elements equal value. O(len).
+    #[pyo3(signature = (value, /))]
+    fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        search::count(py, &self.held, value)
+    }
+
+    /// Removes all elements. O(1) seen from outside.
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        self.held.run(py, list::clear)
+    }
+
+    /// A new List with the same elements. O(len).
+    fn copy(&self, py: Python<'_>) -> PyResult<Self> {
+        self.shallow_copy(py, None)
+    }
+
+    /// Reverses the order of the elements. O(len).
+    fn reverse(&self, py: Python<'_>) -> PyResult<()> {
+        self.held.run(py, list::reverse)
+    }
+
+    /// Sorts the elements, stably, by what key makes of them. When comparing or key raises, nothing has changed. ValueError when the
+    /// list changes meanwhile. O(len log len).
+    #[pyo3(signature = (*, key=None, reverse=false))]
+    fn sort(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>, reverse: bool) -> PyResult<()> {
+        sort::sort(py, self, key, reverse)
+    }
+
+    /// A list with copies of everything in this one; shared references and cycles are kept. O(size of the content).
+    fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        copy_out::to_python(py, &self.held)
+    }
+}

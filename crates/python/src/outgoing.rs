@@ -1,0 +1,93 @@
+//! Values on their way to Python, converted after the operation that read them.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
+use subduct_heap::object::{Kind, Outgoing, Value, View, outgoing};
+use subduct_heap::{Op, Retry};
+
+use crate::dict::Dict;
+use crate::heap::NativeHeap;
+use crate::held::Held;
+use crate::list::List;
+use crate::number;
+use crate::tuple::Tuple;
+
+/// The Python value; for a container a proxy, which takes over the handle.
+///
+/// # Errors
+/// MemoryError.
+pub fn to_object<'py>(py: Python<'py>, heap: &Py<NativeHeap>, value: Outgoing) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Outgoing::None => py.None().into_bound(py),
+        Outgoing::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
+        Outgoing::Int(value) => PyInt::new(py, value).into_any(),
+        Outgoing::Big(bytes) => number::from_bytes(py, &bytes)?,
+        Outgoing::Float(value) => PyFloat::new(py, value).into_any(),
+        Outgoing::Str(bytes) => string(py, &bytes)?.into_any(),
+        Outgoing::Bytes(bytes) => PyBytes::new(py, &bytes).into_any(),
+        Outgoing::Container(kind, handle) => proxy(py, kind, Held::new(heap.clone_ref(py), handle))?,
+    })
+}
+
+/// A value that was read in an operation, in the form that costs least: most values fit a slot.
+pub enum Read {
+    /// The slot's content.
+    Immediate(Value),
+    /// A copy of an object, or a handle to one.
+    Object(Outgoing),
+}
+
+impl Read {
+    /// Reads a value into `into`, in place: a value of this size is better not moved.
+    ///
+    /// # Errors
+    /// [`Retry`] when there is no room for a handle.
+    pub fn into_slot(op: &mut Op<'_>, value: Value, into: &mut Option<Self>) -> Result<(), Retry> {
+        *into = Some(if value.is_ref() { Self::Object(outgoing(op, value)?) } else { Self::Immediate(value) });
+        Ok(())
+    }
+
+    /// The Python value.
+    ///
+    /// # Errors
+    /// MemoryError.
+    pub fn into_object<'py>(self, py: Python<'py>, heap: &Py<NativeHeap>) -> PyResult<Bound<'py, PyAny>> {
+        let value = match self {
+            Self::Object(value) => return to_object(py, heap, value),
+            Self::Immediate(value) => value,
+        };
+        Ok(match value.view() {
+            View::Int(value) => PyInt::new(py, value).into_any(),
+            View::Str(short) => string(py, &short)?.into_any(),
+            View::Float(value) => PyFloat::new(py, value).into_any(),
+            View::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
+            View::Bytes(short) => PyBytes::new(py, &short).into_any(),
+            View::None => py.None().into_bound(py),
+            View::Empty | View::Deleted | View::Ref(_) => unreachable!("no immediate user's value: {value:?}"),
+        })
+    }
+}
+
+/// The proxy of a container.
+///
+/// # Errors
+/// MemoryError.
+///
+/// # Panics
+/// When `kind` is no container.
+pub fn proxy(py: Python<'_>, kind: Kind, held: Held) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match kind {
+        Kind::Dict => Bound::new(py, Dict::new(held))?.into_any(),
+        Kind::List => Bound::new(py, List::new(held))?.into_any(),
+        Kind::Tuple => Bound::new(py, Tuple::new(held))?.into_any(),
+        _ => unreachable!("{kind:?} is no container"),
+    })
+}
+
+/// A str from UTF-8, or from WTF-8 where it has lone surrogates.
+fn string<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(PyString::new(py, text)),
+        Err(_) => PyString::from_encoded_object(&PyBytes::new(py, bytes), Some(c"utf-8"), Some(c"surrogatepass")),
+    }
+}

@@ -1,0 +1,24 @@
+//! The one way into a heap operation: try, make room without the GIL, try again.
+
+use pyo3::prelude::*;
+use subduct_heap::{Heap, Op, Retry, Stalled};
+
+use crate::errors::raised;
+
+/// Runs `operation` until it succeeds. Between two tries the GIL is released while the heap makes room, and signal handlers run, so
+/// that Ctrl-C ends a wait. The operation must not touch Python; what it captures tells it, where it matters, how far it came.
+///
+/// # Errors
+/// What the heap reports as its exception (`HeapFull`, `HeapClosed`, ...), or what a signal handler raises.
+pub fn run<T>(py: Python<'_>, heap: &Heap, mut operation: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> PyResult<T> {
+    loop {
+        match heap.attempt(&mut operation) {
+            Ok(result) => return Ok(result),
+            Err(Stalled::Error(error)) => return Err(raised(py, &error)),
+            Err(Stalled::Retry(retry)) => {
+                py.detach(|| heap.make_room(&retry)).map_err(|error| raised(py, &error))?;
+                py.check_signals()?;
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Finding a value in a list or tuple.
+
+use pyo3::prelude::*;
+use subduct_heap::object::{Kind, Outgoing, Ref, Value, outgoing, scalar_equals};
+use subduct_heap::{Op, Retry};
+
+use crate::held::{self, Held};
+use crate::incoming::{self, Incoming};
+use crate::index::clamp;
+use crate::outgoing::to_object;
+use crate::transfer::{element, length};
+
+/// Elements looked at in one operation.
+const PIECE: usize = 512;
+
+/// The first element in `[start, stop)` equal to `value`, if there is one. O(stop - start).
+///
+/// # Errors
+/// What comparing raises, HeapClosed.
+pub fn find(
+    py: Python<'_>,
+    held: &Held,
+    value: &Bound<'_, PyAny>,
+    start: isize,
+    stop: isize,
+) -> PyResult<Option<usize>> {
+    let len = held.run(py, length)?;
+    let stop = clamp(stop, len);
+    Search::of(value)?.next(py, held, clamp(start, len), stop)
+}
+
+/// How many elements equal `value`. O(len).
+///
+/// # Errors
+/// What comparing raises, HeapClosed.
+pub fn count(py: Python<'_>, held: &Held, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let search = Search::of(value)?;
+    let (mut next, mut count) = (0, 0);
+    while let Some(found) = search.next(py, held, next, usize::MAX)? {
+        next = found + 1;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// What to look for, and so which elements Python has to be asked about.
+enum Search<'a, 'py> {
+    /// A scalar: the heap compares.
+    Scalar(Incoming),
+    /// A container: only containers of this kind can equal it.
+    Container(Kind, &'a Bound<'py, PyAny>),
+    /// Anything else: it may equal whatever it likes.
+    Any(&'a Bound<'py, PyAny>),
+}
+
+/// What became of looking through a piece.
+enum Step {
+    /// This one is equal.
+    Found(usize),
+    /// Python has to say whether this one is.
+    Ask(usize, Outgoing),
+    /// None up to here.
+    None(usize),
+    /// There are no more.
+    End,
+}
+
+impl<'a, 'py> Search<'a, 'py> {
+    fn of(value: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Some(scalar) = incoming::scalar(value)? {
+            return Ok(Self::Scalar(scalar));
+        }
+        let kind = incoming::container(value).map(|source| source.kind());
+        let kind = kind.or_else(|| held::of_proxy(value).map(|(kind, _)| kind));
+        Ok(kind.map_or(Self::Any(value), |kind| Self::Container(kind, value)))
+    }
+
+    /// The first equal element in `[next, stop)`.
+    fn next(&self, py: Python<'py>, held: &Held, mut next: usize, stop: usize) -> PyResult<Option<usize>> {
+        while next < stop {
+            next = match held.run(py, |op, sequence| self.step(op, sequence, next, stop))? {
+                Step::Found(at) => return Ok(Some(at)),
+                Step::Ask(at, element) => {
+                    let element = to_object(py, held.heap(), element)?;
+                    if self.is_equal(&element)? {
+                        return Ok(Some(at));
+                    }
+                    at + 1
+                }
+                Step::None(end) => end,
+                Step::End => return Ok(None),
+            };
+        }
+        Ok(None)
+    }
+
+    fn step(&self, op: &mut Op<'_>, sequence: Ref, next: usize, stop: usize) -> Result<Step, Retry> {
+        let end = stop.min(next.saturating_add(PIECE));
+        for i in next..end {
+            let Some(value) = element(op, sequence, i)? else { return Ok(Step::End) };
+            match self {
+                Self::Scalar(scalar) => {
+                    if scalar_equals(op, value, &scalar.scalar()) {
+                        return Ok(Step::Found(i));
+                    }
+                }
+                Self::Container(kind, _) if kind_of(op, value) != Some(*kind) => {}
+                Self::Container(..) | Self::Any(_) => return Ok(Step::Ask(i, outgoing(op, value)?)),
+            }
+        }
+        Ok(Step::None(end))
+    }
+
+    fn is_equal(&self, element: &Bound<'py, PyAny>) -> PyResult<bool> {
+        match self {
+            Self::Scalar(_) => Ok(false),
+            Self::Container(_, value) | Self::Any(value) => element.eq(value),
+        }
+    }
+}
+
+fn kind_of(op: &Op<'_>, value: Value) -> Option<Kind> {
+    value.as_ref().map(|object| op.header(object).kind())
+}

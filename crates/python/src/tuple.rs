@@ -1,0 +1,248 @@
+//! `Tuple`: an immutable sequence in the heap.
+
+use pyo3::exceptions::{PyIndexError, PyMemoryError, PyRecursionError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
+use pyo3::types::{PyGenericAlias, PyTuple, PyType};
+use subduct_heap::object::tuple;
+
+use crate::compare;
+use crate::copy_in::prepare;
+use crate::copy_out;
+use crate::errors::type_name;
+use crate::heap::NativeHeap;
+use crate::held::{self, Held};
+use crate::index::{self, Index, Span, resolve};
+use crate::iterate::SequenceIterator;
+use crate::outgoing::Read;
+use crate::repr;
+use crate::search;
+use crate::transfer;
+
+/// Deepest nesting of tuples that can be hashed: hashing recurses.
+const DEPTH_MAX: usize = 100;
+
+/// A tuple in a heap: a sequence that behaves as the builtin does, errors included; what it refers to may change. Hashable if all it
+/// holds is. heap.tuple() makes one.
+#[pyclass(module = "subduct", sequence, frozen, weakref)]
+pub struct Tuple {
+    held: Held,
+}
+
+impl Tuple {
+    /// The proxy of this tuple.
+    pub fn new(held: Held) -> Self {
+        Self { held }
+    }
+
+    /// What it stands for.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Its length.
+    fn len(&self, py: Python<'_>) -> PyResult<usize> {
+        self.held.run(py, |op, object| Ok(tuple::len(op, object)))
+    }
+
+    fn item<'py>(&self, py: Python<'py>, i: usize) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut found = None;
+        self.held.run(py, |op, object| match tuple::get(op, object, i) {
+            Some(value) => Read::into_slot(op, value, &mut found),
+            None => Ok(()),
+        })?;
+        found.map(|value| value.into_object(py, self.held.heap())).transpose()
+    }
+
+    /// The equal Python tuple, with Python tuples in it, if all of it is hashable.
+    ///
+    /// # Errors
+    /// TypeError for what is not, RecursionError where it nests too deep.
+    pub fn to_hashable<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        self.to_hashable_at(py, 0)
+    }
+
+    fn to_hashable_at<'py>(&self, py: Python<'py>, depth: usize) -> PyResult<Bound<'py, PyTuple>> {
+        if depth == DEPTH_MAX {
+            return Err(PyRecursionError::new_err(format!(
+                "more than {DEPTH_MAX} tuples one in the other are not hashed"
+            )));
+        }
+        let mut items = Vec::new();
+        while let Some(item) = self.item(py, items.len())? {
+            items.push(match item.cast_exact::<Self>() {
+                Ok(tuple) => tuple.get().to_hashable_at(py, depth + 1)?.into_any(),
+                Err(_) if held::of_proxy(&item).is_some() => {
+                    return Err(PyTypeError::new_err(format!("unhashable type: '{}'", type_name(&item))));
+                }
+                Err(_) => item,
+            });
+        }
+        PyTuple::new(py, items)
+    }
+
+    /// A new tuple made of pieces of others: how many elements, from where, and which of them.
+    fn assembled(&self, py: Python<'_>, parts: &[(&Held, Span)]) -> PyResult<Self> {
+        let total = parts.iter().map(|(_, span)| span.count).sum();
+        let made = Held::make(py, self.held.heap(), |op| tuple::new(op, total))?;
+        let mut next = 0;
+        for (from, span) in parts {
+            transfer::fill(py, &made, next, from, *span)?;
+            next += span.count;
+        }
+        Ok(Self::new(made))
+    }
+}
+
+/// What an iterable yields, as a tuple.
+///
+/// # Errors
+/// TypeError for what is not iterable, what the iterator raises.
+pub fn items_of<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    Ok(iterable.py().get_type::<PyTuple>().call1((iterable,))?.cast_into::<PyTuple>()?)
+}
+
+/// Whether `+` takes it.
+fn is_tuple(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyTuple>() || value.is_exact_instance_of::<Tuple>()
+}
+
+#[pymethods]
+impl Tuple {
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.len(py)
+    }
+
+    fn __getitem__<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = index.py();
+        match index::parse(index, "tuple")? {
+            Index::At(at) => {
+                let at = resolve(at, self.len(py)?);
+                let item = at.map_or(Ok(None), |at| self.item(py, at))?;
+                item.ok_or_else(|| PyIndexError::new_err("tuple index out of range"))
+            }
+            Index::Slice(slice) => {
+                let span = Span::of(&slice, self.len(py)?)?;
+                Ok(Bound::new(py, self.assembled(py, &[(&self.held, span)])?)?.into_any())
+            }
+        }
+    }
+
+    fn __contains__(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(search::find(value.py(), &self.held, value, 0, isize::MAX)?.is_some())
+    }
+
+    fn __iter__(slf: &Bound<'_, Self>) -> SequenceIterator {
+        SequenceIterator::forward(slf.as_any())
+    }
+
+    fn __reversed__(slf: &Bound<'_, Self>) -> PyResult<SequenceIterator> {
+        let len = slf.get().len(slf.py())?;
+        Ok(SequenceIterator::backward(slf.as_any(), len))
+    }
+
+    fn __richcmp__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+        operator: CompareOp,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        compare::order(slf.as_any(), other, operator)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+        self.to_hashable(py)?.hash()
+    }
+
+    fn __add__(&self, other: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = other.py();
+        if !is_tuple(other) {
+            let name = type_name(other);
+            return Err(PyTypeError::new_err(format!("can only concatenate tuple (not \"{name}\") to tuple")));
+        }
+        let other = operand(py, self.held.heap(), other)?;
+        self.assembled(py, &[(&self.held, whole(py, &self.held)?), (&other, whole(py, &other)?)])
+    }
+
+    fn __radd__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        if !is_tuple(other) {
+            return Ok(py.NotImplemented().into_bound(py));
+        }
+        let other = operand(py, self.held.heap(), other)?;
+        let made = self.assembled(py, &[(&other, whole(py, &other)?), (&self.held, whole(py, &self.held)?)])?;
+        Ok(Bound::new(py, made)?.into_any())
+    }
+
+    fn __mul__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
+        let times = usize::try_from(times).unwrap_or(0);
+        let whole = whole(py, &self.held)?;
+        let total = whole.count.checked_mul(times).filter(|total| isize::try_from(*total).is_ok());
+        total.ok_or_else(|| PyMemoryError::new_err("the tuple would be too long"))?;
+        self.assembled(py, &vec![(&self.held, whole); if whole.count == 0 { 0 } else { times }])
+    }
+
+    fn __rmul__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
+        self.__mul__(py, times)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        repr::sequence(py, "Tuple", &self.held)
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(&self, py: Python<'py>, _memo: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let outside = copy_out::to_python(py, &self.held)?;
+        prepare(py, self.held.heap(), &outside)?.hold(py, self.held.heap()).map(Self::new)
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        class: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyGenericAlias>> {
+        PyGenericAlias::new(class.py(), class.as_any(), item)
+    }
+
+    /// The position of the first element equal to value, in [start, stop); ValueError if there is none. O(len).
+    #[pyo3(signature = (value, start=None, stop=None, /), text_signature = "($self, value, start=0, stop=sys.maxsize, /)")]
+    fn index(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        start: Option<&Bound<'_, PyAny>>,
+        stop: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        let start = start.map_or(Ok(0), index::bound)?;
+        let stop = stop.map_or(Ok(isize::MAX), index::bound)?;
+        let found = search::find(py, &self.held, value, start, stop)?;
+        found.ok_or_else(|| PyValueError::new_err("tuple.index(x): x not in tuple"))
+    }
+
+    /// How many elements equal value. O(len).
+    #[pyo3(signature = (value, /))]
+    fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        search::count(py, &self.held, value)
+    }
+
+    /// A tuple with copies of everything in this one; shared references and cycles are kept. O(size of the content).
+    fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        copy_out::to_python(py, &self.held)
+    }
+}
+
+/// The elements of the other operand of `+`, in a tuple of the heap.
+fn operand(py: Python<'_>, heap: &Py<NativeHeap>, other: &Bound<'_, PyAny>) -> PyResult<Held> {
+    match held::of_proxy(other) {
+        Some((_, held)) if held.is_in(heap) => Held::make(py, heap, |op| Ok(op.handle_get(held.handle()))),
+        // An instance of a subclass becomes one of tuple itself.
+        _ => prepare(py, heap, PyTuple::new(py, items_of(other)?.iter_borrowed())?.as_any())?.hold(py, heap),
+    }
+}
+
+fn whole(py: Python<'_>, held: &Held) -> PyResult<Span> {
+    let count = held.run(py, |op, object| Ok(tuple::len(op, object)))?;
+    Ok(Span { start: 0, step: 1, count })
+}

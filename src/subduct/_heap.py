@@ -1,0 +1,160 @@
+"""The public `Heap`: sizes in words, reports as values, closed at the latest when the interpreter ends."""
+
+import atexit
+import re
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self
+from weakref import WeakSet
+
+from subduct import _native
+from subduct._native import Dict, List, Tuple
+from subduct._stats import CycleReport, Pauses, Stats, VerifyReport
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)\s*", re.ASCII | re.IGNORECASE)
+_BYTES = {
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+
+# The native heaps, not the public ones: a heap whose proxies are all that is left of it has to be closed too.
+_open: WeakSet[_native.Heap] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Stop the collectors while the interpreter still stands."""
+    for heap in list(_open):
+        heap.close()
+
+
+def parse_size(size: int | str, what: str) -> int:
+    """Bytes from an int or from text such as "8GiB", "1.5GB" or "64kB"; `what` names the argument in messages."""
+    parsed: int
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if match is None or match[2].lower() not in _BYTES:
+            raise ValueError(
+                f"{what} must be a number of bytes or text with a unit such as '8GiB', '512MiB', '1.5GB' or '64kB'"
+                f" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), not {size!r}"
+            )
+        whole, _, fraction = match[1].partition(".")
+        unit = _BYTES[match[2].lower()]
+        parsed = int(whole) * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+    elif isinstance(size, int) and not isinstance(size, bool):
+        parsed = size
+    else:
+        raise TypeError(f"{what} must be an int or a str, not {type(size).__name__}")
+    if not 0 < parsed < 2**63:
+        raise ValueError(f"{what} must be more than 0 bytes and less than 8 EiB, not {size!r}")
+    return parsed
+
+
+class Heap:
+    """An object heap of its own, that compacts itself while it is used.
+
+    The root is a `Dict`; what it reaches lives, and what proxies refer to. Any number of heaps may be open, and any number of threads
+    may use one. A heap is closed by `close()`, at the end of a `with` block, when it and all its proxies are gone, or when the
+    interpreter ends. After a fork it belongs to the parent alone.
+    """
+
+    __slots__ = ("__weakref__", "_native")
+
+    def __init__(
+        self,
+        budget: int | str,
+        *,
+        delivery: Literal["sigbus", "pause"] | None = None,
+        recycle: Literal["keep", "pool", "release"] = "pool",
+        verify: bool = False,
+        stress: int | str | None = None,
+        name: str = "subduct",
+    ) -> None:
+        """Open a heap.
+
+        `budget` limits its resident bytes: an int, or text with a unit ("8GiB", "512MiB", "1.5GB", "64kB"). `delivery` says how an
+        access to a page that is not ready is caught: "sigbus", "pause", or None for the best that works here. `recycle` says what
+        becomes of freed memory: "keep" it resident, a "pool" of it, or "release" all. `verify` checks the heap with a second tracer
+        in every cycle; `stress` collects each time so many bytes were allocated, and moves all it can. `name` shows in messages and in
+        /proc/self/maps.
+
+        Raises ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a system call
+        fails.
+        """
+        self._native = _native.Heap(
+            parse_size(budget, "budget"),
+            delivery=delivery,
+            recycle=recycle,
+            verify=verify,
+            stress=None if stress is None else parse_size(stress, "stress"),
+            name=name,
+        )
+        _open.add(self._native)
+
+    @property
+    def root(self) -> Dict:
+        """The root: a Dict that always lives. O(1)."""
+        return self._native.root
+
+    def dict(self, mapping: Mapping[Any, Any] | Iterable[Any] | None = None, /) -> Dict:
+        """Make a Dict, updated from `mapping` as the builtin would be; it lives while something refers to it. O(size)."""
+        return self._native.dict(mapping)
+
+    def list(self, iterable: Iterable[Any] | None = None, /) -> List:
+        """Make a List of what `iterable` yields; it lives while something refers to it. O(size)."""
+        return self._native.list(iterable)
+
+    def tuple(self, iterable: Iterable[Any] | None = None, /) -> Tuple:
+        """Make a Tuple of what `iterable` yields; it lives while something refers to it. O(size)."""
+        return self._native.tuple(iterable)
+
+    def collect(self) -> CycleReport:
+        """Run a full cycle and wait for its end; other threads go on meanwhile. Returns what it did. O(live data)."""
+        return CycleReport(**self._native.collect())
+
+    def stats(self) -> Stats:
+        """Return the figures of this moment. O(1)."""
+        figures = self._native.stats()
+        return Stats(**(figures | {"pauses": Pauses(**figures["pauses"])}))
+
+    def verify(self) -> VerifyReport:
+        """Check the whole heap with the second tracer, everybody stopped. O(live data). Raises RuntimeError if it is broken."""
+        return VerifyReport(**self._native.verify())
+
+    def close(self) -> None:
+        """Give all memory back. Using the heap or its proxies raises HeapClosed from then on; closing again does nothing."""
+        self._native.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the heap was closed."""
+        return self._native.closed
+
+    def __enter__(self) -> Self:
+        """Return the heap."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the heap."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say what the heap holds, or that it is closed."""
+        try:
+            stats = self._native.stats()
+        except _native.HeapClosed:
+            return "Heap(closed)"
+        mib = 2**20
+        return (
+            f"Heap({stats['resident_bytes'] / mib:.1f} of {stats['budget_bytes'] / mib:.1f} MiB resident,"
+            f" {stats['cycles']} cycles, delivery={stats['delivery']!r})"
+        )

@@ -1,0 +1,85 @@
+"""What a heap tells about itself, as immutable values. Sizes are bytes; durations carry their unit in the name."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long the flips stopped everybody, in microseconds: percentiles of the latest 16,384, the longest of all, and their number."""
+
+    p50: float
+    p99: float
+    max: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Figures about a heap at one moment. Counts are since the heap was made.
+
+    `live_bytes` and `live_objects` are what the last cycle found; `resident_bytes` is what the kernel says the heap holds; `moves` are
+    the cycles that moved objects; `faults` were served on the threads that had them, `worker_pages` by the collector;
+    `longest_stall_us` is the longest wait for memory, `longest_operation_us` the longest time inside the heap.
+    """
+
+    budget_bytes: int
+    resident_bytes: int
+    live_bytes: int
+    live_objects: int
+    allocated_bytes: int
+    handles: int
+    cycles: int
+    moves: int
+    faults: int
+    worker_pages: int
+    pages_fixed: int
+    pages_built: int
+    pages_installed: int
+    bytes_evacuated: int
+    longest_operation_us: float
+    longest_stall_us: float
+    pauses: Pauses
+    delivery: str
+
+
+@dataclass(frozen=True, slots=True)
+class CycleReport:
+    """What one cycle did.
+
+    `pause_us` is the flip's pause (0 if nothing moved), `mark_start_us` and `mark_end_us` the two short stops of marking; `fallback`
+    says why a move that should have been concurrent was finished in the pause, or is None; `verified` says whether the second
+    tracer looked, and agreed.
+    """
+
+    cycle: int
+    delivery: str
+    full: bool
+    pause_us: float
+    mark_start_us: float
+    mark_end_us: float
+    mark_ms: float
+    plan_ms: float
+    move_ms: float
+    finish_ms: float
+    live_bytes: int
+    live_objects: int
+    resident_bytes: int
+    regions_evacuated: int
+    bytes_evacuated: int
+    pages_fixed: int
+    pages_built: int
+    pages_installed: int
+    faults: int
+    fallback: str | None
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What the second tracer found: reachable objects, their bytes, the references between them, and a digest of the whole graph that
+    does not depend on where objects are."""
+
+    objects: int
+    bytes: int
+    edges: int
+    digest: int

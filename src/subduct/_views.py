@@ -1,0 +1,114 @@
+"""Views of a Dict: what `keys()`, `values()` and `items()` return. They show what the Dict holds at any time."""
+
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from subduct._native import Dict
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class DictKeys(KeysView[_K]):
+    """The keys of a Dict, as a set."""
+
+    __slots__ = ("_dict",)
+
+    def __init__(self, dict_: "Dict[_K, Any]") -> None:
+        """Show the keys of this Dict."""
+        super().__init__(dict_)
+        self._dict = dict_
+
+    @property
+    def mapping(self) -> "MappingProxyType[_K, Any]":
+        """The Dict, read-only."""
+        return MappingProxyType(self._dict)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether the Dict has the key. O(1)."""
+        return key in self._dict
+
+    def __iter__(self) -> Iterator[_K]:
+        """Iterate in order of insertion."""
+        return iter(self._dict)
+
+    def __reversed__(self) -> Iterator[_K]:
+        """Iterate against the order of insertion."""
+        return reversed(self._dict)
+
+    def __repr__(self) -> str:
+        """Name the view and the Dict."""
+        return f"DictKeys({self._dict!r})"
+
+
+class DictValues(ValuesView[_V]):
+    """The values of a Dict."""
+
+    __slots__ = ("_dict",)
+
+    def __init__(self, dict_: "Dict[Any, _V]") -> None:
+        """Show the values of this Dict."""
+        super().__init__(dict_)
+        self._dict = dict_
+
+    @property
+    def mapping(self) -> "MappingProxyType[Any, _V]":
+        """The Dict, read-only."""
+        return MappingProxyType(self._dict)
+
+    def __contains__(self, value: object) -> bool:
+        """Whether a value is equal. O(len)."""
+        return any(mine is value or mine == value for mine in self)
+
+    def __iter__(self) -> Iterator[_V]:
+        """Iterate in order of insertion."""
+        return self._dict._iterate_values()
+
+    def __reversed__(self) -> Iterator[_V]:
+        """Iterate against the order of insertion."""
+        return self._dict._iterate_values(True)
+
+    def __repr__(self) -> str:
+        """Name the view and the Dict."""
+        return f"DictValues({self._dict!r})"
+
+
+class DictItems(ItemsView[_K, _V]):
+    """The entries of a Dict as tuples of key and value, as a set."""
+
+    __slots__ = ("_dict",)
+
+    def __init__(self, dict_: "Dict[_K, _V]") -> None:
+        """Show the entries of this Dict."""
+        super().__init__(dict_)
+        self._dict = dict_
+
+    @property
+    def mapping(self) -> "MappingProxyType[_K, _V]":
+        """The Dict, read-only."""
+        return MappingProxyType(self._dict)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether the Dict has the key with an equal value. O(1)."""
+        if not isinstance(item, tuple) or len(item) != 2:
+            return False
+        key, value = item
+        try:
+            mine = self._dict[key]
+        except KeyError:
+            return False
+        return mine is value or bool(mine == value)
+
+    def __iter__(self) -> Iterator[tuple[_K, _V]]:
+        """Iterate in order of insertion."""
+        return self._dict._iterate_items()
+
+    def __reversed__(self) -> Iterator[tuple[_K, _V]]:
+        """Iterate against the order of insertion."""
+        return self._dict._iterate_items(True)
+
+    def __repr__(self) -> str:
+        """Name the view and the Dict."""
+        return f"DictItems({self._dict!r})"

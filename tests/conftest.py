@@ -1,0 +1,72 @@
+"""Heaps for tests, the seed of the run, and the record of what went through userfaultfd."""
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.evidence import EVIDENCE
+from harness.heaps import Delivery, HeapMaker
+from harness.kernel import has_userfaultfd
+from harness.seed import SEED
+from subduct import Heap
+
+DELIVERIES: tuple[Delivery, ...] = ("sigbus", "pause")
+
+
+def pytest_report_header() -> str:
+    return f"seed: {SEED} (repeat with SUBDUCT_SEED={SEED})"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(EVIDENCE.line())
+    terminalreporter.write_line(f"seed: {SEED}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    EVIDENCE.write(Path(session.config.rootpath) / ".test-evidence.json")
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers that depend on the run's seed and the test's name only."""
+    return random.Random(f"{SEED} {request.node.nodeid}")
+
+
+@pytest.fixture(params=DELIVERIES)
+def delivery(request: pytest.FixtureRequest) -> Delivery:
+    """Every delivery that this kernel allows."""
+    name: Delivery = request.param
+    if name == "sigbus" and not has_userfaultfd():
+        pytest.skip("no userfaultfd on this kernel")
+    return name
+
+
+@contextmanager
+def recorded(heap: Heap) -> Iterator[Heap]:
+    """Check the heap once more after the test, note what it did, close it."""
+    with heap:
+        yield heap
+        if not heap.closed:
+            heap.verify()
+            EVIDENCE.record(heap.stats())
+
+
+@pytest.fixture
+def make_heap(delivery: Delivery) -> Iterator[HeapMaker]:
+    """Make heaps with options of the test's own; they are checked and closed after it."""
+    with ExitStack() as heaps:
+
+        def make(budget: int | str = "64MiB", **options: Any) -> Heap:
+            return heaps.enter_context(recorded(Heap(budget, **{"delivery": delivery, "verify": True, **options})))
+
+        yield make
+
+
+@pytest.fixture
+def heap(make_heap: HeapMaker) -> Heap:
+    """A fresh 64 MiB heap that traces itself again after every cycle."""
+    return make_heap()

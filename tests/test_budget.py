@@ -1,0 +1,160 @@
+"""The budget is a hard limit on resident bytes, and memory that is not needed goes back."""
+
+import pytest
+
+from harness.heaps import HeapMaker, checksum, document, fill, thin
+from harness.process import heap_descriptors, resident_bytes
+from subduct import Dict, Heap, HeapFull, KernelError, List
+
+MIB = 1 << 20
+BUDGET = 24 * MIB
+
+
+@pytest.fixture
+def files_before() -> set[int]:
+    """The memfds of heaps that other tests left open: none of this test's business."""
+    return heap_descriptors()
+
+
+def fill_until_full(documents: Dict) -> tuple[int, HeapFull]:
+    """Insert documents until there is no room; returns how many fitted, and the error."""
+    number = len(documents)
+    while True:
+        try:
+            documents[number] = document(number)
+        except HeapFull as error:
+            return number, error
+        number += 1
+
+
+def assert_intact(documents: Dict, count: int) -> None:
+    """Check every document that was stored, and that there are no others."""
+    assert len(documents) == count
+    for expected, (number, found) in enumerate(documents.items()):
+        assert number == expected
+        assert found["check"] == checksum(expected, 0)
+
+
+def test_a_full_heap_says_so_and_loses_nothing(make_heap: HeapMaker, files_before: set[int]) -> None:
+    heap = make_heap(BUDGET)
+    files = heap_descriptors() - files_before
+    assert files
+    documents = fill(heap, 0)
+    stored, error = fill_until_full(documents)
+    assert isinstance(error, MemoryError)
+    assert error.budget_bytes == BUDGET
+    assert 0 < error.requested_bytes <= BUDGET
+    assert 0 < error.live_bytes <= error.resident_bytes <= BUDGET
+    for figure in (error.requested_bytes, error.live_bytes, error.resident_bytes, error.budget_bytes):
+        assert str(figure) in str(error)
+    assert_intact(documents, stored)
+    heap.verify()
+    stats = heap.stats()
+    assert stats.live_bytes > BUDGET // 2
+    assert stats.resident_bytes <= BUDGET
+    assert resident_bytes(files) <= BUDGET
+
+
+def test_a_full_heap_is_usable_after_something_is_deleted(make_heap: HeapMaker) -> None:
+    heap = make_heap(BUDGET)
+    documents = fill(heap, 0)
+    stored, _ = fill_until_full(documents)
+    for number in range(stored // 2, stored):
+        del documents[number]
+    heap.collect()
+    again, _ = fill_until_full(documents)
+    assert again >= stored * 0.9
+    assert_intact(documents, again)
+
+
+def test_a_full_heap_can_always_compact(make_heap: HeapMaker) -> None:
+    heap = make_heap(BUDGET)
+    documents = fill(heap, 0)
+    stored, _ = fill_until_full(documents)
+    thin(documents, keep_every=3)
+    # What is evacuated in one cycle makes room for the next; each must get on.
+    resident = [heap.collect().resident_bytes for _ in range(4)]
+    assert resident == sorted(resident, reverse=True)
+    assert resident[-1] <= 1.25 * heap.stats().live_bytes + 8 * MIB
+    assert list(documents) == list(range(0, stored, 3))
+    assert heap.stats().resident_bytes <= BUDGET
+
+
+def test_one_value_larger_than_the_budget(make_heap: HeapMaker) -> None:
+    heap = make_heap(BUDGET)
+    documents = fill(heap, 1_000)
+    with pytest.raises(HeapFull):
+        heap.root["large"] = b"x" * (2 * BUDGET)
+    with pytest.raises(HeapFull):
+        heap.root["large"] = [[0.1, number] for number in range(2_000_000)]
+    assert "large" not in heap.root
+    assert_intact(documents, 1_000)
+
+
+def test_resident_never_exceeds_the_budget_under_churn(make_heap: HeapMaker, files_before: set[int]) -> None:
+    heap = make_heap(BUDGET, verify=False)
+    files = heap_descriptors() - files_before
+    documents = fill(heap, 20_000)
+    highest = 0
+    for turn in range(60):
+        for number in range(turn % 3, 20_000, 3):
+            documents[number] = document(number, turn)
+        highest = max(highest, heap.stats().resident_bytes, resident_bytes(files))
+    assert heap.stats().cycles > 0
+    assert 0 < highest <= BUDGET
+    assert len(documents) == 20_000
+
+
+def test_stats_agree_with_the_kernel(make_heap: HeapMaker, files_before: set[int]) -> None:
+    heap = make_heap("128MiB")
+    files = heap_descriptors() - files_before
+    thin(fill(heap, 50_000), keep_every=2)
+    for _ in range(3):
+        heap.collect()
+        assert heap.stats().resident_bytes == pytest.approx(resident_bytes(files), abs=MIB)
+
+
+@pytest.mark.parametrize("recycle", ["pool", "release"])
+def test_memory_is_given_back(make_heap: HeapMaker, files_before: set[int], recycle: str) -> None:
+    heap = make_heap("256MiB", recycle=recycle)
+    files = heap_descriptors() - files_before
+    documents = fill(heap, 100_000)
+    full = heap.collect().resident_bytes
+    thin(documents, keep_every=10)
+    heap.collect()
+    stats = heap.stats()
+    assert stats.resident_bytes <= 1.25 * stats.live_bytes + 8 * MIB
+    assert resident_bytes(files) <= 1.25 * stats.live_bytes + 8 * MIB
+    assert stats.resident_bytes < full / 2
+    assert list(documents) == list(range(0, 100_000, 10))
+
+
+def test_what_nobody_holds_is_freed(heap: Heap) -> None:
+    heap.collect()
+    before = heap.stats().live_bytes
+    held: List = heap.list([[number, {"number": number}] for number in range(10_000)])
+    held[0].append(held)
+    heap.collect()
+    grown = heap.stats().live_bytes
+    assert grown > before + 500_000
+    del held
+    heap.collect()
+    assert heap.stats().live_bytes <= before + 4096
+
+
+@pytest.mark.parametrize("budget", ["0", -1, "lots", "8 parsecs", "1KiB"])
+def test_budgets_that_make_no_sense(budget: str | int) -> None:
+    with pytest.raises(ValueError):
+        Heap(budget)
+
+
+@pytest.mark.parametrize(("text", "size"), [("64MiB", 64 * MIB), ("0.125GiB", 128 * MIB), ("100MB", 100_000_000)])
+def test_budgets_as_text(text: str, size: int) -> None:
+    with Heap(text) as heap:
+        budget = heap.stats().budget_bytes
+        assert size - 2 * MIB < budget <= size
+
+
+def test_a_budget_beyond_the_address_space() -> None:
+    with pytest.raises((ValueError, KernelError, OverflowError)):
+        Heap(1 << 62)
