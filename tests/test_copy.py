@@ -2,6 +2,7 @@
 
 import collections
 import gc
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -353,3 +354,28 @@ def test_nothing_is_left_behind(heap: Heap) -> None:
     after = heap.stats()
     assert after.handles == before.handles
     assert abs(after.live_bytes - before.live_bytes) < 2**16
+
+
+def test_an_interrupt_ends_a_copy_and_leaves_nothing(heap: Heap) -> None:
+    value = wide()
+    heap.root["value"] = value
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    def repeat(work: Callable[[], Any]) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        while True:
+            work()
+            heap.root.pop("new", None)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for work in (lambda: heap.root.update(new=value), heap.root.to_python, lambda: heap.root["value"] == value):
+            with pytest.raises(InterruptedError):
+                repeat(work)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    heap.root.pop("new", None)
+    assert heap.root == {"value": value}
+    assert heap.stats().handles < 10

@@ -167,6 +167,7 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     fn run(&mut self) -> PyResult<bool> {
         while let Some(pair) = self.pairs.pop() {
+            self.py.check_signals()?;
             if !self.compare(&pair)? {
                 return Ok(false);
             }

@@ -76,7 +76,8 @@ impl Prepared {
 /// Copies a value as far as possible without knowing where it goes. O(size of the value).
 ///
 /// # Errors
-/// TypeError naming the path to what cannot be stored, RuntimeError when a container changes meanwhile, HeapFull.
+/// TypeError naming the path to what cannot be stored, RuntimeError when a container changes meanwhile, HeapFull, what a signal
+/// handler raises.
 pub fn prepare(py: Python<'_>, heap: &Py<NativeHeap>, value: &Bound<'_, PyAny>) -> PyResult<Prepared> {
     match take(heap, value)? {
         Taken::Scalar(scalar) => Ok(Prepared::Scalar(scalar)),
@@ -232,6 +233,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
         let node = self.number(self.top, true);
         let mut frames = vec![Frame { reader: Reader::new(source), node, shared: true }];
         while let Some(frame) = frames.last_mut() {
+            self.py.check_signals()?;
             let first = frame.reader.taken();
             let piece = frame.reader.read(PIECE)?;
             if piece.values.is_empty() {

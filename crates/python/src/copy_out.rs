@@ -20,7 +20,7 @@ const PIECE: usize = 128;
 /// The Python value equal to this container, made of builtins. O(size of the content).
 ///
 /// # Errors
-/// HeapFull when there is no room for the list of what was met, MemoryError, HeapClosed.
+/// HeapFull when there is no room for the list of what was met, MemoryError, HeapClosed, what a signal handler raises.
 pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny>> {
     let heap = held.heap().get();
     let (kind, tuple_len) = held.run(py, |op, object| {
@@ -33,6 +33,7 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
     let mut frames = vec![Frame { cursor: Cursor::new(0, kind), target: top, filled: 0 }];
     let mut items = Vec::new();
     while let Some(frame) = frames.last_mut() {
+        py.check_signals()?;
         items.clear();
         let progress = frame.cursor.read(py, heap, &mut visited, PIECE, &mut items)?;
         if progress == Progress::Restart {

@@ -2,17 +2,17 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 use subduct_heap::object::{dict, list};
 use subduct_heap::{CycleReport, Delivery, Heap, Op, Options, Pauses, Recycle, Retry, Stats, VerifyReport};
 
-use crate::copy_in::{Prepared, prepare};
+use crate::copy_in::prepare;
 use crate::dict::Dict;
 use crate::errors::raised;
 use crate::held::Held;
 use crate::list::List;
 use crate::run::run;
-use crate::tuple::Tuple;
+use crate::tuple::{Tuple, items_of};
 
 /// A heap, without the conveniences of `subduct.Heap`: sizes are bytes, reports are dicts. Closed when it and all its proxies are
 /// gone.
@@ -98,7 +98,7 @@ impl NativeHeap {
     #[pyo3(signature = (iterable=None, /))]
     fn list(slf: &Bound<'_, Self>, iterable: Option<&Bound<'_, PyAny>>) -> PyResult<List> {
         let (py, heap) = (slf.py(), slf.as_unbound());
-        if let Some(iterable) = iterable.filter(|iterable| iterable.is_exact_instance_of::<pyo3::types::PyList>()) {
+        if let Some(iterable) = iterable.filter(|iterable| iterable.is_exact_instance_of::<PyList>()) {
             return prepare(py, heap, iterable)?.hold(py, heap).map(List::new);
         }
         let made = List::new(Held::make(py, heap, |op| list::new(op, 0))?);
@@ -114,10 +114,9 @@ impl NativeHeap {
         let (py, heap) = (slf.py(), slf.as_unbound());
         let items = match iterable {
             None => PyTuple::empty(py),
-            Some(iterable) => crate::tuple::items_of(iterable)?,
+            Some(iterable) => items_of(iterable)?,
         };
-        let made: Prepared = prepare(py, heap, items.as_any())?;
-        made.hold(py, heap).map(Tuple::new)
+        prepare(py, heap, items.as_any())?.hold(py, heap).map(Tuple::new)
     }
 
     /// Runs a full cycle and waits for its end. Returns the fields of subduct.CycleReport.

@@ -74,7 +74,7 @@ pub fn take_out(
     removed?.map(|value| outgoing(op, value)).transpose()
 }
 
-/// Copies all entries of a dict into another.
+/// Copies all entries of a dict into another of the same heap.
 ///
 /// # Errors
 /// RuntimeError when the dict that is read changes its size meanwhile; what was copied before stays.
@@ -85,7 +85,7 @@ pub fn merge(py: Python<'_>, to: &Held, from: &Held) -> PyResult<()> {
         more = from
             .run(py, |op, source| {
                 let (len, generation, _) = dict::shape(op, source)?;
-                if !from.is_in(to.heap()) || (len, generation) != (expected_len, expected_generation) {
+                if (len, generation) != (expected_len, expected_generation) {
                     return Ok(None);
                 }
                 for _ in 0..PIECE {
@@ -111,19 +111,23 @@ pub fn splice(py: Python<'_>, to: &Held, start: usize, delete: usize, from: &Hel
     to.run(py, |op, to| list::splice_from(op, to, start, delete, from.handle(), count))
 }
 
-/// Sets the elements of a span of a list to those of another list or a tuple, one to one.
-pub fn assign(py: Python<'_>, to: &Held, span: Span, from: &Held) -> PyResult<()> {
+/// Hands elements `place(0)`, `place(1)`, ... of a list or tuple to `put`, `count` in all, with their number and as values to store.
+/// Those that do not exist any more are left out. `put` is called again where it fails.
+fn hand_over(
+    py: Python<'_>,
+    from: &Held,
+    count: usize,
+    place: impl Fn(usize) -> usize,
+    mut put: impl FnMut(&mut Op<'_>, usize, &Scalar<'_>) -> Result<(), Retry>,
+) -> PyResult<()> {
     let mut next = 0;
-    while next < span.count {
-        let end = span.count.min(next + PIECE);
+    while next < count {
+        let end = count.min(next + PIECE);
         from.run(py, |op, _| {
             while next < end {
                 let from = op.handle_get(from.handle());
-                if let Some(value) = element(op, from, next)? {
-                    with_scalar(op, value, |op, value| {
-                        let to = op.handle_get(to.handle());
-                        list::set(op, to, span.at(next), value)
-                    })?;
+                if let Some(value) = element(op, from, place(next))? {
+                    with_scalar(op, value, |op, value| put(op, next, value))?;
                 }
                 next += 1;
             }
@@ -133,28 +137,43 @@ pub fn assign(py: Python<'_>, to: &Held, span: Span, from: &Held) -> PyResult<()
     Ok(())
 }
 
+/// Sets the elements of a span of a list to those of another list or a tuple, one to one.
+pub fn assign(py: Python<'_>, to: &Held, span: Span, from: &Held) -> PyResult<()> {
+    hand_over(
+        py,
+        from,
+        span.count,
+        |i| i,
+        |op, i, value| {
+            let to = op.handle_get(to.handle());
+            list::set(op, to, span.at(i), value).map(drop)
+        },
+    )
+}
+
 /// A new list of `count` elements of a list or tuple, the `i`-th of them element `place(i)`. Those that do not exist any more are left
 /// out.
 pub fn collect(py: Python<'_>, from: &Held, count: usize, place: impl Fn(usize) -> usize) -> PyResult<Held> {
     let made = Held::make(py, from.heap(), |op| list::new(op, count))?;
-    let mut next = 0;
-    while next < count {
-        let end = count.min(next + PIECE);
-        from.run(py, |op, _| {
-            while next < end {
-                let from = op.handle_get(from.handle());
-                if let Some(value) = element(op, from, place(next))? {
-                    with_scalar(op, value, |op, value| {
-                        let made = op.handle_get(made.handle());
-                        list::push(op, made, value)
-                    })?;
-                }
-                next += 1;
-            }
-            Ok(())
-        })?;
-    }
+    hand_over(py, from, count, place, |op, _, value| {
+        let made = op.handle_get(made.handle());
+        list::push(op, made, value)
+    })?;
     Ok(made)
+}
+
+/// Sets the elements of a new tuple from `at` on to those of a span of a list or tuple.
+pub fn fill(py: Python<'_>, to: &Held, at: usize, from: &Held, span: Span) -> PyResult<()> {
+    hand_over(
+        py,
+        from,
+        span.count,
+        |i| span.at(i),
+        |op, i, value| {
+            let to = op.handle_get(to.handle());
+            tuple::init(op, to, at + i, value)
+        },
+    )
 }
 
 /// Deletes the elements of an ascending span that is not empty from a list of `len`. All or nothing.
@@ -167,28 +186,4 @@ pub fn delete_span(py: Python<'_>, list: &Held, span: Span, len: usize) -> PyRes
     let kept =
         collect(py, list, len - span.start - span.count, |i| span.start + i + (i / between + 1).min(span.count))?;
     splice(py, list, span.start, len - span.start, &kept, usize::MAX)
-}
-
-/// Sets the elements of a new tuple from `at` on to those of a span of a list or tuple.
-pub fn fill(py: Python<'_>, to: &Held, at: usize, from: &Held, span: Span) -> PyResult<()> {
-    let mut next = 0;
-    while next < span.count {
-        let end = span.count.min(next + PIECE);
-        from.run(py, |op, _| {
-            while next < end {
-                let from = op.handle_get(from.handle());
-                let Some(value) = element(op, from, span.at(next))? else {
-                    next = span.count;
-                    return Ok(());
-                };
-                with_scalar(op, value, |op, value| {
-                    let to = op.handle_get(to.handle());
-                    tuple::init(op, to, at + next, value)
-                })?;
-                next += 1;
-            }
-            Ok(())
-        })?;
-    }
-    Ok(())
 }
