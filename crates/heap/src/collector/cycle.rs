@@ -31,7 +31,7 @@
 //! a call of the flip, the move is done in that same pause ([`CycleReport::fallback`]): no page is ever left
 //! unreachable. `pause` delivery does the same on purpose.
 //!
-//! References: Y. Kermany, E. Petrank, *The Compressor* (PLDI 2006), for the arithmetic of step 4; T. Yuasa, *Real-time garbage
+//! References: H. Kermany, E. Petrank, *The Compressor* (PLDI 2006), for the arithmetic of step 4; T. Yuasa, *Real-time garbage
 //! collection on general-purpose machines* (1990), for step 1; Linux commit a4609387859f (5.13) for step 5.
 
 use std::time::Instant;
