@@ -104,8 +104,7 @@ fn choose(mover: &Mover, window: Window, eagerness: Eagerness, plan: &mut Plan) 
     chosen.sort_by(|a, b| share(*a).total_cmp(&share(*b)));
     // To spare: the last step of each window's last destination, and in every destination the room that the next object
     // is too large for, an eighth of a region at most.
-    let spare = 2 * POPULATE_BYTES + plan.bytes;
-    let mut room = space.collector_room_bytes().saturating_sub(spare) / 8 * 7;
+    let mut room = space.collector_room_bytes().saturating_sub(2 * POPULATE_BYTES) / 8 * 7;
     let affordable = chosen.iter().take_while(|id| {
         let live = space.regions.get(**id).live_bytes();
         let fits = live <= room;
