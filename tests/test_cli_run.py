@@ -86,6 +86,18 @@ def test_python_sources_from_load_to_report() -> None:
     assert report["churned"]["live_bytes"] > kept["live_bytes"]
 
 
+def test_deleting_most_documents_frees_most_of_what_is_alive(tmp_path: Path) -> None:
+    """Documents of one size: which of them are kept makes no difference to the figures."""
+    path = tmp_path / "equal.json"
+    path.write_text(json.dumps([{"id": str(number), "text": f"{number:>200}"} for number in range(20_000)]))
+    done = command("run", path, "--seconds", "1", "--budget", "64MiB", "--keep", "0.1", "--json")
+    assert done.returncode == 0, done
+    report = json.loads(done.stdout)
+    kept = report["kept"]["after"]
+    assert kept["resident_bytes"] <= 1.25 * kept["live_bytes"] + (8 << 20)
+    assert report["churned"]["live_bytes"] > 5 * kept["live_bytes"]
+
+
 @pytest.mark.parametrize("name", ["records.json", "records.ndjson", "records.csv"])
 def test_files_of_records(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
