@@ -4,8 +4,8 @@ use std::os::fd::RawFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-/// Descriptors that a child closes: a memfd and a userfaultfd for each heap.
-const DESCRIPTORS_MAX: usize = 512;
+/// Descriptors that a child closes: a memfd and a userfaultfd with its spare for each of 256 heaps.
+const DESCRIPTORS_MAX: usize = 768;
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 static DESCRIPTORS: [AtomicI32; DESCRIPTORS_MAX] = [const { AtomicI32::new(-1) }; DESCRIPTORS_MAX];

@@ -8,6 +8,8 @@ use subduct_kernel::uffd::Userfaultfd;
 use subduct_kernel::{GIB, membarrier, page_size};
 
 use crate::clock;
+use crate::collector::control::Kind;
+use crate::collector::monitor::Monitor;
 use crate::collector::{control, flip};
 use crate::compact::Mover;
 use crate::error::Error;
@@ -15,12 +17,12 @@ use crate::fault::handler;
 use crate::fork;
 use crate::mutator::op::Leave;
 use crate::mutator::{Handle, Mutator, Op, Request, Retry, thread};
-use crate::object::{Kind, RAW_MAX, dict};
+use crate::object::{self, RAW_MAX, dict};
 use crate::options::{Delivery, Options};
 use crate::shared::{Roots, Shared, lock};
 use crate::space::layout::{LARGE_BYTES, REGION_BYTES};
 use crate::space::{Geometry, Shortage, Space, Windows};
-use crate::stats::{CycleReport, Stats, VerifyReport};
+use crate::stats::{CycleReport, Fallbacks, Stats, VerifyReport};
 use crate::verify;
 
 /// Smallest budget in bytes: handles, one region for each window, and their destinations.
@@ -77,18 +79,15 @@ impl Heap {
         let mover = Mover::new(Space::new(windows, options.budget_bytes))?;
         fork::close_in_child(mover.space.windows.file().raw());
         let shared = Arc::new(Shared::new(options, delivery, mover, userfaultfd));
-        if delivery == Delivery::Sigbus {
-            serve_faults(&shared)?;
-        }
-        let collector = {
-            let shared = Arc::clone(&shared);
-            let thread = std::thread::Builder::new().name("subduct".to_owned());
-            thread.spawn(move || control::run(&shared)).map_err(|error| Error::Unsupported {
-                what: format!("the collector's thread cannot start: {error}"),
-                remedy: "raise the limit on threads (ulimit -u)".to_owned(),
-            })?
-        };
-        let heap = Self(Arc::new(Owner { shared, collector: std::sync::Mutex::new(Some(collector)) }));
+        // From here on, whatever fails, the owner gives back what there is.
+        let heap = Self(Arc::new(Owner { shared: Arc::clone(&shared), collector: std::sync::Mutex::new(None) }));
+        serve_faults(&shared)?;
+        let collector = std::thread::Builder::new().name("subduct".to_owned());
+        let collector = collector.spawn(move || control::run(&shared)).map_err(|error| Error::Unsupported {
+            what: format!("the collector's thread cannot start: {error}"),
+            remedy: "raise the limit on threads (ulimit -u)".to_owned(),
+        })?;
+        *lock(&heap.0.collector) = Some(collector);
         heap.make_roots()?;
         Ok(heap)
     }
@@ -102,7 +101,7 @@ impl Heap {
             let root = dict::new(op, 0)?;
             let root = op.handle_new(root)?;
             let mut interner = || {
-                let cache = op.alloc(Kind::Interner, INTERNER_SLOTS, 0)?;
+                let cache = op.alloc(object::Kind::Interner, INTERNER_SLOTS, 0)?;
                 op.handle_new(cache)
             };
             Ok(Roots { root, interners: [interner()?, interner()?] })
@@ -223,7 +222,7 @@ impl Heap {
             match attempt {
                 0 => {}
                 1 => shared.control.wait_running(),
-                2 => drop(shared.control.collect(false).ok_or_else(|| self.closed())?),
+                2 => drop(shared.control.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
                 _ => drop(self.collect_fully()?),
             }
             match self.try_reserve(request) {
@@ -291,10 +290,35 @@ impl Heap {
         self.collect_fully()
     }
 
+    /// A cycle that only flips: nothing is marked and nothing moves, but every page of the slots window is taken from the
+    /// view and installed again. What a flip costs, apart from what it is for.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn flip(&self) -> Result<CycleReport, Error> {
+        let shared = self.shared();
+        if shared.is_forked() || shared.is_closed() {
+            return Err(self.closed());
+        }
+        shared.control.collect(Kind::Flip).ok_or_else(|| self.closed())
+    }
+
+    /// Runs `f` with all mutators parked, as the flip does, and returns how long they were kept out, in microseconds.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn parked<T>(&self, f: impl FnOnce() -> T) -> Result<(T, f64), Error> {
+        let shared = self.shared();
+        if shared.is_forked() || shared.is_closed() {
+            return Err(self.closed());
+        }
+        Ok(shared.rendezvous(|_| f()))
+    }
+
     /// Full cycles until nothing is left that is worth moving. When memory is short each can only move as much as fits, but
     /// gives back more than that to the next.
     fn collect_fully(&self) -> Result<CycleReport, Error> {
-        let one = || self.shared().control.collect(true).ok_or_else(|| self.closed());
+        let one = || self.shared().control.collect(Kind::Full).ok_or_else(|| self.closed());
         let mut report = one()?;
         for _ in 1..ROUNDS_MAX {
             if !report.truncated || report.regions_evacuated == 0 {
@@ -341,6 +365,13 @@ impl Heap {
             longest_stall_us,
             pauses: figures.pauses.summary(),
             delivery: shared.delivery,
+            fallbacks: Fallbacks {
+                flips_in_pause: count(&counters.flips_in_pause),
+                installs_again: count(&counters.installs_again),
+                runs_unregistered: count(&counters.runs_unregistered),
+                descriptors_lost: count(&counters.descriptors_lost),
+                handlers_restored: count(&counters.handlers_restored),
+            },
         })
     }
 
@@ -396,6 +427,9 @@ impl Owner {
         });
         if !was_closed {
             handler::remove(shared.mover.space.windows.view().address(0));
+            if let Some(monitor) = lock(&shared.monitor).take() {
+                monitor.stop();
+            }
             let space = &shared.mover.space;
             for (id, _) in space.regions.iter_all().filter(|(_, region)| region.resident_bytes() > 0) {
                 let punched = space.windows.file().punch(id.start() as usize, REGION_BYTES as usize);
@@ -411,25 +445,32 @@ impl Drop for Owner {
     }
 }
 
-/// The delivery that works here, found by trying, and its descriptor.
-fn choose_delivery(wanted: Option<Delivery>) -> Result<(Delivery, Option<Userfaultfd>), Error> {
-    if wanted == Some(Delivery::Pause) {
-        return Ok((Delivery::Pause, None));
-    }
-    match flip::try_out() {
-        Ok(userfaultfd) => Ok((Delivery::Sigbus, Some(userfaultfd))),
-        Err(_) if wanted.is_none() => Ok((Delivery::Pause, None)),
+/// The delivery that works here, found by trying, and its descriptor: `sigbus`, and where that does not work `software`,
+/// which always does.
+fn choose_delivery(wanted: Option<Delivery>) -> Result<(Delivery, Option<Arc<Userfaultfd>>), Error> {
+    let delivery = wanted.unwrap_or(Delivery::Sigbus);
+    let Some(features) = delivery.features() else { return Ok((delivery, None)) };
+    match flip::try_out(features) {
+        Ok(userfaultfd) => Ok((delivery, Some(Arc::new(userfaultfd)))),
+        Err(_) if wanted.is_none() => Ok((Delivery::Software, None)),
         Err(error) => Err(Error::Unsupported {
-            what: format!("delivery \"sigbus\" does not work here: {error}"),
+            what: format!("delivery \"{delivery}\" does not work here: {error}"),
             remedy: "see `subduct doctor`, or leave the choice to the heap".to_owned(),
         }),
     }
 }
 
-/// Lets the SIGBUS handler serve the heap.
+/// Lets the SIGBUS handler, or a thread, serve the heap, if its delivery needs that.
 fn serve_faults(shared: &Arc<Shared>) -> Result<(), Error> {
-    if let Some(userfaultfd) = lock(&shared.userfaultfd).as_ref() {
-        fork::close_in_child(userfaultfd.raw());
+    let Some(userfaultfd) = lock(&shared.userfaultfd).clone() else { return Ok(()) };
+    userfaultfd.numbers().into_iter().for_each(fork::close_in_child);
+    if shared.delivery == Delivery::Thread {
+        let monitor = Monitor::start(shared, userfaultfd).map_err(|error| Error::Unsupported {
+            what: format!("the thread that serves faults cannot start: {error}"),
+            remedy: "raise the limits on threads and open files (ulimit -u, ulimit -n)".to_owned(),
+        })?;
+        *lock(&shared.monitor) = Some(monitor);
+        return Ok(());
     }
     handler::ensure_installed()?;
     let view = shared.mover.space.windows.view();
@@ -440,6 +481,6 @@ fn serve_faults(shared: &Arc<Shared>) -> Result<(), Error> {
     }
     Err(Error::Unsupported {
         what: "this process has 256 heaps with delivery \"sigbus\" already".to_owned(),
-        remedy: "close some, or use delivery=\"pause\" for this one".to_owned(),
+        remedy: "close some, or use delivery=\"software\" for this one".to_owned(),
     })
 }

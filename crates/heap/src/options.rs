@@ -3,13 +3,36 @@
 use std::fmt;
 use std::str::FromStr;
 
+use subduct_kernel::uffd::{FEATURE_MINOR_SHMEM, FEATURE_MISSING_SHMEM, FEATURE_SIGBUS};
+
 /// How an access to a page that is not ready is caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// userfaultfd raises SIGBUS on the thread that touched it. Concurrent; needs Linux 5.14.
     Sigbus,
+    /// userfaultfd puts the thread to sleep, and a thread of the heap serves it. For processes that cannot give up
+    /// SIGBUS. Concurrent; needs Linux 5.14.
+    Thread,
+    /// Mutators look at a page's state before they touch it. Concurrent; needs nothing of the kernel.
+    Software,
     /// Not at all: everything moves in the pause. Works everywhere; the pause grows with the data.
     Pause,
+}
+
+impl Delivery {
+    /// All of them, the one that is preferred first.
+    pub const ALL: [Self; 4] = [Self::Sigbus, Self::Thread, Self::Software, Self::Pause];
+
+    /// The features a userfaultfd needs for it; `None` when it needs no userfaultfd.
+    #[must_use]
+    pub fn features(self) -> Option<u64> {
+        let shared_memory = FEATURE_MINOR_SHMEM | FEATURE_MISSING_SHMEM;
+        match self {
+            Self::Sigbus => Some(FEATURE_SIGBUS | shared_memory),
+            Self::Thread => Some(shared_memory),
+            Self::Software | Self::Pause => None,
+        }
+    }
 }
 
 /// What becomes of memory that the collector freed.
@@ -43,7 +66,14 @@ macro_rules! named {
     };
 }
 
-named!(Delivery, "delivery", Sigbus = "sigbus", Pause = "pause");
+named!(
+    Delivery,
+    "delivery",
+    Sigbus = "sigbus",
+    Thread = "thread",
+    Software = "software",
+    Pause = "pause"
+);
 named!(Recycle, "recycle", Keep = "keep", Pool = "pool", Release = "release");
 
 /// Options of a heap.
@@ -82,7 +112,7 @@ mod tests {
 
     #[test]
     fn names_round_trip_and_wrong_ones_say_what_is_right() {
-        for delivery in [Delivery::Sigbus, Delivery::Pause] {
+        for delivery in Delivery::ALL {
             assert_eq!(delivery.to_string().parse(), Ok(delivery));
         }
         let error = "often".parse::<Recycle>().unwrap_err();

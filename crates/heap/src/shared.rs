@@ -8,6 +8,7 @@ use std::time::Instant;
 use subduct_kernel::uffd::Userfaultfd;
 
 use crate::collector::control::Control;
+use crate::collector::monitor::Monitor;
 use crate::collector::pacing::Pacing;
 use crate::compact::Mover;
 use crate::fork;
@@ -23,6 +24,8 @@ use crate::stats::PauseLog;
 pub const BARRIER_LOG: u32 = 1;
 /// Mutators note in the page signatures what they store; new objects are born marked.
 pub const BARRIER_TRACK: u32 = 2;
+/// Mutators look at a page's state before they touch it: a move with `software` delivery.
+pub const BARRIER_PAGES: u32 = 4;
 
 /// The caches of strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +74,10 @@ pub struct Shared {
     pub delivery: Delivery,
     /// Memory, marks, forwarding, pages. Not dropped in a forked child, which has none of it.
     pub mover: ManuallyDrop<Mover>,
-    /// The descriptor through which pages are installed; `None` with `pause` delivery. As `mover` in a child.
-    pub userfaultfd: ManuallyDrop<Mutex<Option<Userfaultfd>>>,
+    /// The descriptor through which pages are installed; `None` with deliveries that need none. As `mover` in a child.
+    pub userfaultfd: ManuallyDrop<Mutex<Option<Arc<Userfaultfd>>>>,
+    /// Serves faults with `thread` delivery.
+    pub monitor: Mutex<Option<Monitor>>,
     /// The roots.
     pub handles: HandleTable,
     /// Keeps mutators out.
@@ -119,7 +124,7 @@ impl Drop for AbortOnPanic {
 impl Shared {
     /// State of a fresh heap.
     #[must_use]
-    pub fn new(options: Options, delivery: Delivery, mover: Mover, userfaultfd: Option<Userfaultfd>) -> Self {
+    pub fn new(options: Options, delivery: Delivery, mover: Mover, userfaultfd: Option<Arc<Userfaultfd>>) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let mut hash_key = [0_u64; 2];
         for word in &mut hash_key {
@@ -133,6 +138,7 @@ impl Shared {
             pacing: Pacing::new(&options, mover.space.mutator_bytes()),
             mover: ManuallyDrop::new(mover),
             userfaultfd: ManuallyDrop::new(Mutex::new(userfaultfd)),
+            monitor: Mutex::default(),
             handles: HandleTable::default(),
             gate: Gate::default(),
             control: Control::default(),
@@ -158,7 +164,8 @@ impl Shared {
         self.barrier.load(Ordering::Relaxed)
     }
 
-    /// Changes what mutators must tell the collector. In a rendezvous.
+    /// Changes what mutators must tell the collector. In a rendezvous, but for ending `BARRIER_PAGES`: a mutator that
+    /// still looks at page states then finds all of them ready.
     pub fn set_barrier(&self, barrier: u32) {
         self.barrier.store(barrier, Ordering::Relaxed);
     }
@@ -212,7 +219,7 @@ impl Shared {
     /// Starts a cycle if enough was allocated since the last.
     pub fn note_allocation(&self) {
         if self.pacing.is_due(self.mover.space.allocated_bytes()) {
-            self.control.request(false);
+            self.control.request();
         }
     }
 
@@ -311,7 +318,7 @@ impl Drop for Shared {
             return;
         }
         if let Some(userfaultfd) = lock(&self.userfaultfd).as_ref() {
-            fork::forget(userfaultfd.raw());
+            userfaultfd.numbers().into_iter().for_each(fork::forget);
         }
         fork::forget(self.mover.space.windows.file().raw());
         // SAFETY: neither is used again: this is their owner's drop.

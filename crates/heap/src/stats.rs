@@ -51,6 +51,22 @@ impl PauseLog {
     }
 }
 
+/// How often a cycle had to go another way than planned. Counts are since the heap was made; nothing is lost by any of
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// Flips that moved everything in the pause, because the kernel refused a call.
+    pub flips_in_pause: u64,
+    /// Installs that the kernel put off, and that were tried again.
+    pub installs_again: u64,
+    /// Runs of pages that could not be installed, and whose registration was ended instead.
+    pub runs_unregistered: u64,
+    /// Descriptors that somebody else closed.
+    pub descriptors_lost: u64,
+    /// Times SIGBUS was taken back from somebody who took it during a move.
+    pub handlers_restored: u64,
+}
+
 /// Figures about a heap at one moment. Counts are since the heap was made.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
@@ -90,6 +106,8 @@ pub struct Stats {
     pub pauses: Pauses,
     /// How faults are caught.
     pub delivery: Delivery,
+    /// What went another way than planned.
+    pub fallbacks: Fallbacks,
 }
 
 /// What one cycle did.

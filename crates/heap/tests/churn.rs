@@ -153,7 +153,7 @@ fn churn(options: Options, cycles: u64) {
     });
     let stats = heap.stats().unwrap();
     assert!(stats.moves > 0 && stats.pages_fixed > 0 && stats.pages_built > 0, "{stats:?}");
-    if stats.delivery == Delivery::Sigbus {
+    if stats.delivery != Delivery::Pause {
         assert!(stats.faults > 0 && stats.worker_pages > 0, "{stats:?}");
     }
     println!("{stats:?}");
@@ -176,19 +176,39 @@ fn threads_and_cycles_with_recycled_destinations() {
 }
 
 #[test]
+fn threads_and_cycles_with_thread() {
+    churn(options(Delivery::Thread), 60);
+    churn(Options { recycle: Recycle::Keep, verify: false, ..options(Delivery::Thread) }, 60);
+}
+
+#[test]
+fn threads_and_cycles_with_software() {
+    churn(options(Delivery::Software), 60);
+    churn(Options { recycle: Recycle::Keep, verify: false, ..options(Delivery::Software) }, 120);
+}
+
+#[test]
 fn threads_and_cycles_with_pause() {
     churn(options(Delivery::Pause), 60);
 }
 
 #[test]
 fn threads_and_cycles_under_stress() {
-    churn(Options { stress_bytes: Some(1 << 20), ..options(Delivery::Sigbus) }, 60);
+    for delivery in Delivery::ALL {
+        churn(Options { stress_bytes: Some(1 << 20), ..options(delivery) }, 30);
+    }
 }
 
 /// Lists that grow past the size of a large object again and again: regions are reserved at any moment of a cycle.
 #[test]
 fn large_objects_are_made_at_any_moment() {
-    let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
+    for delivery in Delivery::ALL {
+        make_large_objects(delivery);
+    }
+}
+
+fn make_large_objects(delivery: Delivery) {
+    let heap = Heap::new(options(delivery)).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stopping = Stop(&stop);
@@ -209,7 +229,7 @@ fn large_objects_are_made_at_any_moment() {
             grown
         };
         let threads = [scope.spawn(move || growing(0)), scope.spawn(move || growing(1 << 40))];
-        for _ in 0..150 {
+        for _ in 0..50 {
             heap.collect().unwrap();
         }
         drop(stopping);
@@ -221,7 +241,13 @@ fn large_objects_are_made_at_any_moment() {
 
 #[test]
 fn a_heap_can_be_verified_at_any_time() {
-    let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
+    for delivery in Delivery::ALL {
+        verify_all_the_time(delivery);
+    }
+}
+
+fn verify_all_the_time(delivery: Delivery) {
+    let heap = Heap::new(options(delivery)).unwrap();
     let stop = AtomicBool::new(false);
     let cycles = std::thread::scope(|scope| {
         let stopping = Stop(&stop);
@@ -233,7 +259,7 @@ fn a_heap_can_be_verified_at_any_time() {
             }
             moved
         });
-        for _ in 0..200 {
+        for _ in 0..60 {
             let report = heap.verify().unwrap();
             assert!(report.objects >= 3, "root and caches: {report:?}");
         }
@@ -249,7 +275,13 @@ fn a_heap_can_be_verified_at_any_time() {
 
 #[test]
 fn a_large_list_stays_where_it_is_and_its_items_are_fixed() {
-    let heap = Heap::new(options(Delivery::Sigbus)).unwrap();
+    for delivery in Delivery::ALL {
+        fix_a_large_list(delivery);
+    }
+}
+
+fn fix_a_large_list(delivery: Delivery) {
+    let heap = Heap::new(options(delivery)).unwrap();
     let items = heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();
     for number in 0..100_000 {
         // Most of the strings die, so that those which live are moved.

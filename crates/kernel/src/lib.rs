@@ -10,14 +10,18 @@
 //! | [`membarrier`] | the process-wide fence that lets mutators run without one |
 //! | [`futex`] | sleeping on a word, usable in a signal handler |
 //! | [`signal`] | who owns a signal, taking it over, handing it on |
+//! | [`inject`] | refusing calls on purpose, in tests |
 //! | [`probe`] | what this machine allows, found out by trying |
+//! | [`raw`] | the bare calls, nothing checked: for bindings and self-tests |
 
 mod error;
 pub mod futex;
+pub mod inject;
 pub mod membarrier;
 pub mod memfd;
 pub mod memory;
 pub mod probe;
+pub mod raw;
 pub mod signal;
 pub mod uffd;
 

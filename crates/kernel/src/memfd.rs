@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use crate::{KernelError, Result, errno};
+use crate::{KernelError, Result, errno, inject};
 
 /// Since Linux 6.3; the kernel logs its absence. Older kernels refuse it with EINVAL.
 const MFD_NOEXEC_SEAL: u32 = 0x8;
@@ -75,6 +75,11 @@ impl Memfd {
     }
 
     fn allocate(&self, mode: i32, offset: usize, length: usize, call: &'static str) -> Result<()> {
+        if mode == 0
+            && let Some(errno) = inject::refusal(inject::Call::Populate)
+        {
+            return Err(KernelError { call, address: offset, length, errno, remedy: "refused by a test" });
+        }
         loop {
             // SAFETY: fallocate on our own descriptor; mappings of the file stay valid.
             let rc = unsafe { libc::fallocate(self.raw(), mode, offset as libc::off_t, length as libc::off_t) };

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use crate::{KernelError, Result};
+use crate::{KernelError, Result, inject};
 
 const RESERVE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
 
@@ -112,10 +112,14 @@ impl Reservation {
         self.check(from, length);
         self.check(to, length);
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+        if let Some(errno) = inject::refusal(inject::Call::Move) {
+            let remedy = "refused by a test";
+            return Err(KernelError { call: "mremap(MREMAP_DONTUNMAP)", address: from, length, errno, remedy });
+        }
         // SAFETY: both ranges lie in our own reservation (checked) and do not overlap (the kernel checks: EINVAL).
         let moved = unsafe { libc::mremap(from as *mut _, length, length, flags, to) };
         if moved == libc::MAP_FAILED {
-            let remedy = "moving shared memory needs Linux 5.13; delivery=\"pause\" works without";
+            let remedy = "moving shared memory needs Linux 5.13; delivery=\"software\" works without";
             return Err(KernelError::last("mremap(MREMAP_DONTUNMAP)", from, length, remedy));
         }
         Ok(())

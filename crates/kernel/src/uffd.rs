@@ -1,11 +1,13 @@
-//! userfaultfd, as far as a collector needs it: shared memory, minor and missing faults, SIGBUS delivery.
+//! userfaultfd, as far as a collector needs it: shared memory, minor and missing faults, delivered as SIGBUS or read from
+//! the descriptor.
 //!
 //! Works unprivileged (`UFFD_USER_MODE_ONLY`). The calls used on the fault path allocate nothing and report errors as
 //! plain numbers.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{KernelError, Result, errno};
+use crate::{KernelError, Result, errno, inject};
 
 const UFFD_USER_MODE_ONLY: i32 = 1;
 const UFFD_API: u64 = 0xAA;
@@ -56,6 +58,21 @@ struct Continue {
     mapped: i64,
 }
 
+/// `struct uffd_msg`: packed to 32 bytes, of which we use what a page fault has.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Message {
+    event: u8,
+    reserved: [u8; 7],
+    flags: u64,
+    address: u64,
+    thread: u64,
+}
+
+const EVENT_PAGEFAULT: u8 = 0x12;
+/// Faults that are read at a time.
+pub const FAULTS_MAX: usize = 16;
+
 const API: libc::c_ulong = number(READ_WRITE, 0x3f, size_of::<Api>());
 const REGISTER: libc::c_ulong = number(READ_WRITE, 0, size_of::<Register>());
 /// UNREGISTER and WAKE are numbered as if they wrote something back; the kernel's headers say it is too late to mend.
@@ -72,10 +89,13 @@ pub struct Continued {
     pub errno: i32,
 }
 
-/// An open userfaultfd.
+/// An open userfaultfd, with a spare number for it: registrations end when the last number is closed, so a stray
+/// `close()` elsewhere in the process must not be the last.
 #[derive(Debug)]
 pub struct Userfaultfd {
-    fd: OwnedFd,
+    numbers: [RawFd; 2],
+    /// Which of the two is used. 2: both are lost.
+    current: AtomicUsize,
 }
 
 impl Userfaultfd {
@@ -83,24 +103,23 @@ impl Userfaultfd {
     /// on a descriptor: to find out which there are, use a throw-away one.
     ///
     /// # Errors
-    /// `ENOSYS` or `EPERM` where the call is filtered (containers), `EINVAL` for a feature this kernel lacks.
+    /// `ENOSYS` or `EPERM` where the call is filtered (containers), `EINVAL` for a feature this kernel lacks, `EMFILE`.
     pub fn new(features: u64) -> Result<Self> {
-        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
-        // SAFETY: the call takes one integer and returns a new descriptor or -1.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
-        if fd < 0 {
-            let remedy = "allow the userfaultfd system call (container seccomp profile), or use delivery=\"pause\"";
-            return Err(KernelError::last("userfaultfd(UFFD_USER_MODE_ONLY)", 0, 0, remedy));
-        }
-        // SAFETY: the descriptor was just created and is owned by nobody else.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+        let fd = open("allow the userfaultfd system call (container seccomp profile), or use another delivery")?;
         let mut api = Api { api: UFFD_API, features, ioctls: 0 };
         // SAFETY: `api` is the structure UFFDIO_API reads and writes.
         if unsafe { libc::ioctl(fd.as_raw_fd(), API, &raw mut api) } != 0 {
-            let remedy = "minor faults on shared memory need Linux 5.14; delivery=\"pause\" works without";
+            let remedy = "minor faults on shared memory need Linux 5.14; delivery=\"software\" works without";
             return Err(KernelError::last("ioctl(UFFDIO_API)", 0, 0, remedy));
         }
-        Ok(Self { fd })
+        let spare = fd.try_clone().map_err(|error| KernelError {
+            call: "fcntl(F_DUPFD_CLOEXEC)",
+            address: 0,
+            length: 0,
+            errno: error.raw_os_error().unwrap_or(0),
+            remedy: "raise the limit on open files (ulimit -n)",
+        })?;
+        Ok(Self { numbers: [fd.into_raw_fd(), spare.into_raw_fd()], current: AtomicUsize::new(0) })
     }
 
     /// Registers a range for missing and minor faults. Both: with minor faults alone the kernel fills a hole with
@@ -111,11 +130,11 @@ impl Userfaultfd {
     pub fn register(&self, address: usize, length: usize) -> Result<()> {
         let range = Range { start: address as u64, len: length as u64 };
         let mut register = Register { range, mode: REGISTER_MODE_MISSING | REGISTER_MODE_MINOR, ioctls: 0 };
-        // SAFETY: `register` is the structure UFFDIO_REGISTER reads and writes.
-        if unsafe { libc::ioctl(self.raw(), REGISTER, &raw mut register) } != 0 {
-            return Err(KernelError::last("ioctl(UFFDIO_REGISTER)", address, length, ""));
-        }
-        Ok(())
+        self.control(inject::Call::Register, |fd| {
+            // SAFETY: `register` is the structure UFFDIO_REGISTER reads and writes.
+            unsafe { libc::ioctl(fd, REGISTER, &raw mut register) }
+        })
+        .map_err(|errno| failed("ioctl(UFFDIO_REGISTER)", address, length, errno))
     }
 
     /// Ends the registration of a range and wakes whoever sleeps in it: the kernel wakes missing faults by itself,
@@ -124,21 +143,130 @@ impl Userfaultfd {
     /// # Errors
     /// `EINVAL` for an unaligned range, `ENOMEM` when mappings cannot be merged or split.
     pub fn unregister(&self, address: usize, length: usize) -> Result<()> {
-        let mut range = Range { start: address as u64, len: length as u64 };
-        // SAFETY: `range` is the structure UFFDIO_UNREGISTER reads.
-        if unsafe { libc::ioctl(self.raw(), UNREGISTER, &raw mut range) } != 0 {
-            return Err(KernelError::last("ioctl(UFFDIO_UNREGISTER)", address, length, ""));
-        }
-        // SAFETY: as above for UFFDIO_WAKE; its failure would only mean that nobody waits.
-        unsafe { libc::ioctl(self.raw(), WAKE, &raw mut range) };
-        Ok(())
+        self.control(inject::Call::Unregister, |fd| unregister_pages(fd, address, length))
+            .map_err(|errno| failed("ioctl(UFFDIO_UNREGISTER)", address, length, errno))
     }
 
-    /// The descriptor's number, for tables that a signal or fork handler reads.
+    /// Runs a call with the number in use, and again with the spare one when the first turns out to be lost.
+    fn control(&self, call: inject::Call, mut ioctl: impl FnMut(RawFd) -> i32) -> std::result::Result<(), i32> {
+        loop {
+            let fd = self.raw();
+            let errno = match inject::refusal(call) {
+                Some(errno) => errno,
+                None if ioctl(fd) == 0 => return Ok(()),
+                None => errno(),
+            };
+            if !is_lost(errno) || !self.lose(fd) {
+                return Err(errno);
+            }
+        }
+    }
+
+    /// The number in use; -1 when both are lost. For the fault path, which cannot hold the object.
     #[must_use]
     pub fn raw(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        // Relaxed: the numbers never change.
+        self.numbers.get(self.current.load(Ordering::Relaxed)).copied().unwrap_or(-1)
     }
+
+    /// Both numbers, for tables that a fork handler reads.
+    #[must_use]
+    pub fn numbers(&self) -> [RawFd; 2] {
+        self.numbers
+    }
+
+    /// The number in use and the one to go over to; the same where only one is left.
+    #[must_use]
+    pub fn usable(&self) -> [RawFd; 2] {
+        [self.raw(), self.numbers[1]]
+    }
+
+    /// Gives a number up that somebody else has closed, whatever is open under it now. False when it was the last one.
+    /// Fault path.
+    pub fn lose(&self, lost: RawFd) -> bool {
+        let Some(index) = self.numbers.iter().position(|number| *number == lost) else { return false };
+        // Relaxed: a thread that still uses the lost number finds out by itself.
+        let _ = self.current.compare_exchange(index, index + 1, Ordering::Relaxed, Ordering::Relaxed);
+        self.raw() >= 0
+    }
+
+    /// Whether a number was lost.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.current.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until faults can be read, or another descriptor can: whether it was the other one.
+    #[must_use]
+    pub fn wait_faults(&self, other: RawFd) -> bool {
+        let poll = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut both = [poll(self.raw()), poll(other)];
+        // SAFETY: two valid entries; waits without a time limit for either.
+        unsafe { libc::poll(both.as_mut_ptr(), 2, -1) };
+        if both[0].revents & libc::POLLNVAL != 0 {
+            self.lose(both[0].fd);
+        }
+        both[1].revents != 0
+    }
+
+    /// Wakes threads that sleep in the page at `address`: a page that was mapped before its fault was read wakes nobody.
+    pub fn wake_page(&self, address: usize) {
+        let page = crate::page_size();
+        wake(self.raw(), address & !(page - 1), page);
+    }
+
+    /// The addresses of faults that wait to be served, at most as many as there is room for. No allocation, no lock.
+    pub fn read_faults(&self, addresses: &mut [usize; FAULTS_MAX]) -> usize {
+        let mut messages = [Message::default(); FAULTS_MAX];
+        // SAFETY: the buffer is valid for its length; the kernel writes whole messages.
+        let bytes = unsafe { libc::read(self.raw(), messages.as_mut_ptr().cast(), size_of_val(&messages)) };
+        let read = usize::try_from(bytes).unwrap_or(0) / size_of::<Message>();
+        let faults = messages[..read].iter().filter(|message| message.event == EVENT_PAGEFAULT);
+        let mut count = 0;
+        for message in faults {
+            addresses[count] = message.address as usize;
+            count += 1;
+        }
+        count
+    }
+}
+
+impl Drop for Userfaultfd {
+    fn drop(&mut self) {
+        for fd in &self.numbers[self.current.load(Ordering::Relaxed).min(2)..] {
+            // SAFETY: ours, and not lost as far as we know.
+            unsafe { libc::close(*fd) };
+        }
+    }
+}
+
+fn failed(call: &'static str, address: usize, length: usize, errno: i32) -> KernelError {
+    KernelError { call, address, length, errno, remedy: "" }
+}
+
+/// Whether a call failed because its descriptor is no userfaultfd any more.
+#[must_use]
+pub fn is_lost(errno: i32) -> bool {
+    matches!(errno, libc::EBADF | libc::ENOTTY)
+}
+
+/// Ends the registration of a range; 0 or -1, with the errno of the thread. Fault path.
+#[must_use]
+pub fn unregister_pages(fd: RawFd, address: usize, length: usize) -> i32 {
+    let mut range = Range { start: address as u64, len: length as u64 };
+    // SAFETY: `range` is the structure UFFDIO_UNREGISTER reads.
+    let ended = unsafe { libc::ioctl(fd, UNREGISTER, &raw mut range) };
+    if ended == 0 {
+        wake(fd, address, length);
+    }
+    ended
+}
+
+/// Wakes threads that sleep in a range. Fault path.
+pub fn wake(fd: RawFd, address: usize, length: usize) {
+    let mut range = Range { start: address as u64, len: length as u64 };
+    // SAFETY: `range` is the structure UFFDIO_WAKE reads; a failure would only mean that nobody waits.
+    unsafe { libc::ioctl(fd, WAKE, &raw mut range) };
 }
 
 /// Maps pages that are in the file into a registered range (`UFFDIO_CONTINUE`, Linux 5.14 for shared memory): about
@@ -148,6 +276,9 @@ pub fn continue_pages(fd: RawFd, address: usize, length: usize) -> Continued {
     let range = Range { start: address as u64, len: length as u64 };
     // `mapped` starts at 0: before Linux 6.15 the kernel leaves it alone in some errors.
     let mut arguments = Continue { range, mode: 0, mapped: 0 };
+    if let Some(errno) = inject::refusal(inject::Call::Continue) {
+        return Continued { mapped: 0, errno };
+    }
     // SAFETY: `arguments` is the structure UFFDIO_CONTINUE reads and writes.
     if unsafe { libc::ioctl(fd, CONTINUE, &raw mut arguments) } == 0 {
         return Continued { mapped: length, errno: 0 };
@@ -162,18 +293,22 @@ pub fn continue_pages(fd: RawFd, address: usize, length: usize) -> Continued {
 /// # Errors
 /// As [`Userfaultfd::new`].
 pub fn features() -> Result<u64> {
-    let probe = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
-    // SAFETY: as in `Userfaultfd::new`.
-    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, probe) };
-    if fd < 0 {
-        return Err(KernelError::last("userfaultfd(UFFD_USER_MODE_ONLY)", 0, 0, ""));
-    }
-    // SAFETY: the descriptor was just created and is owned by nobody else.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let fd = open("")?;
     let mut api = Api { api: UFFD_API, features: 0, ioctls: 0 };
     // SAFETY: `api` is the structure UFFDIO_API reads and writes.
     if unsafe { libc::ioctl(fd.as_raw_fd(), API, &raw mut api) } != 0 {
         return Err(KernelError::last("ioctl(UFFDIO_API)", 0, 0, ""));
     }
     Ok(api.features)
+}
+
+fn open(remedy: &'static str) -> Result<OwnedFd> {
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
+    // SAFETY: the call takes one integer and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
+    if fd < 0 {
+        return Err(KernelError::last("userfaultfd(UFFD_USER_MODE_ONLY)", 0, 0, remedy));
+    }
+    // SAFETY: the descriptor was just created and is owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

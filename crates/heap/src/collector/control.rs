@@ -4,8 +4,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::collector::cycle::run_cycle;
+use crate::fault::fatal;
 use crate::shared::{Shared, lock};
 use crate::stats::CycleReport;
+
+/// What a cycle is to do. Ordered: a cycle does for every kind below its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Flip, and nothing else.
+    #[default]
+    Flip,
+    /// Collect, and compact what is sparse.
+    Ordinary,
+    /// Collect, and compact everything worth it.
+    Full,
+}
 
 #[derive(Default)]
 struct State {
@@ -15,8 +28,8 @@ struct State {
     completed: u64,
     /// The cycle that somebody wants to see completed.
     wanted: u64,
-    /// Whether the next cycle is to be a full one.
-    full: bool,
+    /// What it is to do.
+    kind: Kind,
     stop: bool,
     last: Option<CycleReport>,
 }
@@ -29,22 +42,22 @@ pub struct Control {
 }
 
 impl Control {
-    /// Asks for a cycle and does not wait. One that is under way is enough, unless a full one is wanted.
-    pub fn request(&self, full: bool) {
+    /// Asks for an ordinary cycle and does not wait. One that is under way is enough.
+    pub fn request(&self) {
         let mut state = lock(&self.state);
-        if state.begun == state.completed || full {
+        if state.begun == state.completed {
             state.wanted = state.wanted.max(state.begun + 1);
-            state.full |= full;
+            state.kind = state.kind.max(Kind::Ordinary);
             self.changed.notify_all();
         }
     }
 
     /// Asks for a cycle that begins now or later, and waits until it is complete. `None` when the heap is closed first.
-    pub fn collect(&self, full: bool) -> Option<CycleReport> {
+    pub fn collect(&self, kind: Kind) -> Option<CycleReport> {
         let mut state = lock(&self.state);
         let mine = state.begun + 1;
         state.wanted = state.wanted.max(mine);
-        state.full |= full;
+        state.kind = state.kind.max(kind);
         self.changed.notify_all();
         while state.completed < mine && !state.stop {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -67,8 +80,8 @@ impl Control {
         self.changed.notify_all();
     }
 
-    /// Waits for a request; whether it is for a full cycle. `None` to end.
-    fn next(&self) -> Option<bool> {
+    /// Waits for a request, and says what for. `None` to end.
+    fn next(&self) -> Option<Kind> {
         let mut state = lock(&self.state);
         while state.wanted <= state.begun && !state.stop {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +90,7 @@ impl Control {
             return None;
         }
         state.begun += 1;
-        Some(std::mem::take(&mut state.full))
+        Some(std::mem::take(&mut state.kind))
     }
 
     fn complete(&self, report: CycleReport) {
@@ -93,19 +106,19 @@ impl Control {
 pub fn run(shared: &Arc<Shared>) {
     block_signals();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        while let Some(full) = shared.control.next() {
-            let report = run_cycle(shared, full);
+        while let Some(kind) = shared.control.next() {
+            let report = run_cycle(shared, kind);
             shared.control.complete(report);
         }
     }));
     if outcome.is_err() {
-        eprintln!("subduct: fatal: the collector of heap {:?} failed; please report this", shared.options.name);
-        std::process::abort();
+        // Said by itself, and on the descriptor: a test runner or a closed stderr may swallow what the panic printed.
+        fatal("the collector failed", shared.mover.space.windows.view().address(0), 0);
     }
 }
 
 /// Leaves the process's signals to its other threads, which are interruptible where they need to be. Faults stay ours.
-fn block_signals() {
+pub(super) fn block_signals() {
     // SAFETY: plain calls on a signal set of our own and this thread's mask.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();

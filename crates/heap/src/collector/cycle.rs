@@ -36,6 +36,7 @@
 
 use std::time::Instant;
 
+use crate::collector::control::Kind;
 use crate::collector::flip::{self, Flip};
 use crate::collector::marking;
 use crate::compact::mover::Counters;
@@ -51,10 +52,14 @@ const SPARSE_SHARE: f64 = 0.5;
 const FULL_SHARE: f64 = 0.94;
 
 /// Runs one cycle.
-pub fn run_cycle(shared: &Shared, full: bool) -> CycleReport {
+pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
+    let full = kind == Kind::Full;
     let mut report = CycleReport::begin(lock(&shared.figures).cycles + 1, shared.delivery, full);
     let counted = Counted::now(&shared.mover.counters);
     shared.prune_mutators();
+    if kind == Kind::Flip {
+        return flip_only(shared, report);
+    }
 
     marking::clear(shared);
     let marked = timed(&mut report.mark_ms, || marking::run(shared));
@@ -73,19 +78,40 @@ pub fn run_cycle(shared: &Shared, full: bool) -> CycleReport {
     if plan.sources.is_empty() {
         shared.rendezvous(|_| shared.set_barrier(0));
     } else {
-        let flip = flip::flip(shared, &plan);
-        (report.pause_us, report.fallback) = (flip.pause_us, flip.fallback.clone());
-        timed(&mut report.move_ms, || {
-            if flip.is_moving {
-                shared.mover.work()
-            }
-        });
-        timed(&mut report.finish_ms, || finish(shared, &plan, &flip));
-        before = flip.before;
+        before = flip_and_move(shared, &plan, &mut report);
     }
     report.verified = verify::after_cycle(shared, before);
     counted.report(&shared.mover.counters, &mut report);
     give_back(shared, &plan, full, &mut report);
+    report
+}
+
+/// Steps 5 to 7.
+fn flip_and_move(shared: &Shared, plan: &Plan, report: &mut CycleReport) -> Option<verify::Snapshot> {
+    let flip = flip::flip(shared, plan);
+    (report.pause_us, report.fallback) = (flip.pause_us, flip.fallback.clone());
+    timed(&mut report.move_ms, || {
+        if flip.is_moving {
+            shared.mover.work(|| flip::keep_handler(shared));
+        }
+    });
+    timed(&mut report.finish_ms, || finish(shared, plan, &flip));
+    flip.before
+}
+
+/// Steps 5 to 7 with an empty plan: every page of the slots window is installed as it is.
+fn flip_only(shared: &Shared, mut report: CycleReport) -> CycleReport {
+    // As the start and end of marking do: from here on no operation remembers the last move.
+    (_, report.mark_start_us) = shared.rendezvous(|_| ());
+    shared.mover.set_source_signature(0);
+    let counted = Counted::now(&shared.mover.counters);
+    let before = flip_and_move(shared, &Plan::default(), &mut report);
+    report.verified = verify::after_cycle(shared, before);
+    counted.report(&shared.mover.counters, &mut report);
+    let mut figures = lock(&shared.figures);
+    figures.cycles += 1;
+    figures.pauses.add(report.pause_us);
+    (report.live_bytes, report.live_objects) = (figures.live_bytes, figures.live_objects);
     report
 }
 

@@ -1,13 +1,16 @@
 //! Step 5 of the cycle, and its undoing in step 7: when references change for everybody at once.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use subduct_kernel::KernelError;
-use subduct_kernel::uffd::{FEATURE_MINOR_SHMEM, FEATURE_MISSING_SHMEM, FEATURE_SIGBUS, Userfaultfd};
+use subduct_kernel::uffd::Userfaultfd;
 
 use crate::compact::Plan;
 use crate::fault::handler;
 use crate::fork;
 use crate::options::Delivery;
-use crate::shared::{Shared, lock};
+use crate::shared::{BARRIER_PAGES, Shared, lock};
 use crate::space::{Role, Window};
 use crate::verify;
 
@@ -30,22 +33,19 @@ pub struct Flip {
     pub before: Option<verify::Snapshot>,
 }
 
-/// Features that `sigbus` delivery needs.
-pub const FEATURES: u64 = FEATURE_SIGBUS | FEATURE_MINOR_SHMEM | FEATURE_MISSING_SHMEM;
-
-/// Does on one page everything that a concurrent move does, and returns a descriptor for doing it again. Trying is the
-/// only way to know: distributions change kernels, and containers filter calls.
+/// Does on one page everything that a concurrent move through userfaultfd does, and returns a descriptor for doing it
+/// again. Trying is the only way to know: distributions change kernels, and containers filter calls.
 ///
 /// # Errors
 /// The first call that does not work here.
-pub fn try_out() -> Result<Userfaultfd, KernelError> {
+pub fn try_out(features: u64) -> Result<Userfaultfd, KernelError> {
     use std::os::fd::AsFd;
     use subduct_kernel::memfd::Memfd;
     use subduct_kernel::memory::Reservation;
     use subduct_kernel::uffd::continue_pages;
 
     let page = subduct_kernel::page_size();
-    let userfaultfd = Userfaultfd::new(FEATURES)?;
+    let userfaultfd = Userfaultfd::new(features)?;
     let file = Memfd::new("subduct-try", page)?;
     let range = Reservation::new(2 * page, page)?;
     let (view, shadow) = (range.base(), range.base() + page);
@@ -63,7 +63,7 @@ pub fn try_out() -> Result<Userfaultfd, KernelError> {
         address: view,
         length: page,
         errno: continued.errno,
-        remedy: "minor faults on shared memory need Linux 5.14; delivery=\"pause\" works without",
+        remedy: "minor faults on shared memory need Linux 5.14; delivery=\"software\" works without",
     })
 }
 
@@ -77,15 +77,12 @@ pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
         fallback: None,
         before: None,
     };
-    let armed = match shared.delivery {
-        Delivery::Pause => Ok(false),
-        Delivery::Sigbus => prepare(shared, &flip.leaf_runs).map(|()| true),
-    };
+    let prepared = prepare(shared, &flip.leaf_runs);
     let ((), pause_us) = shared.rendezvous(|mutators| {
         flip.before = verify::before_flip(shared, mutators);
         shared.set_barrier(0);
         shared.bump_move_epoch();
-        match armed.and_then(|armed| if armed { begin_move(shared, &mut flip) } else { Ok(()) }) {
+        match prepared.and_then(|()| begin_move(shared, &mut flip)) {
             Ok(()) if flip.is_moving => {}
             result => {
                 flip.fallback = result.err().map(|error| error.to_string());
@@ -94,14 +91,22 @@ pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
             }
         }
     });
+    if flip.fallback.is_some() {
+        shared.mover.counters.flips_in_pause.fetch_add(1, Ordering::Relaxed);
+    }
     flip.pause_us = pause_us;
     flip
 }
 
 /// What can be done before the pause: page states, the handler, and the destinations that nobody can reach yet.
 fn prepare(shared: &Shared, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError> {
+    if shared.delivery == Delivery::Pause {
+        return Ok(());
+    }
     shared.mover.reset_pages();
-    handler::ensure_installed()?;
+    if shared.delivery == Delivery::Sigbus {
+        handler::ensure_installed()?;
+    }
     let userfaultfd = lock(&shared.userfaultfd);
     let Some(userfaultfd) = userfaultfd.as_ref() else { return Ok(()) };
     let windows = &shared.mover.space.windows;
@@ -115,15 +120,21 @@ fn prepare(shared: &Shared, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError>
     Ok(())
 }
 
-/// The two system calls of the pause.
+/// The two system calls of the pause, or what takes their place.
 fn begin_move(shared: &Shared, flip: &mut Flip) -> Result<(), KernelError> {
+    if shared.delivery == Delivery::Software {
+        shared.mover.begin(None);
+        shared.set_barrier(BARRIER_PAGES);
+        flip.is_moving = true;
+        return Ok(());
+    }
     let userfaultfd = lock(&shared.userfaultfd);
     let Some(userfaultfd) = userfaultfd.as_ref() else { return Ok(()) };
     let windows = &shared.mover.space.windows;
     windows.move_view_to_shadow()?;
     flip.shadow_in_use = true;
     userfaultfd.register(windows.view().address(0), windows.geometry().window_bytes(Window::Slots) as usize)?;
-    shared.mover.begin(userfaultfd.raw());
+    shared.mover.begin(Some(userfaultfd.usable()));
     flip.is_moving = true;
     Ok(())
 }
@@ -143,16 +154,33 @@ fn disarm_leaves(shared: &Shared, leaf_runs: &[(u64, u64)]) {
     }
 }
 
-/// Ends every registration at once by closing the descriptor, when the kernel refuses to do it one by one.
+/// Ends every registration at once by closing the descriptor, when the kernel refuses to do it one by one, or when
+/// somebody else has closed a number of it.
 fn replace_descriptor(shared: &Shared) {
     let mut userfaultfd = lock(&shared.userfaultfd);
     if let Some(old) = userfaultfd.take() {
-        fork::forget(old.raw());
+        old.numbers().into_iter().for_each(fork::forget);
+        if let Some(monitor) = lock(&shared.monitor).as_ref() {
+            // It holds the old descriptor, too: registrations end when both have let go.
+            monitor.release(old);
+        }
     }
     // Without a new one this heap goes on with everything moved in the pause.
-    *userfaultfd = Userfaultfd::new(FEATURES).ok();
+    *userfaultfd = shared.delivery.features().and_then(|features| Userfaultfd::new(features).ok()).map(Arc::new);
     if let Some(new) = userfaultfd.as_ref() {
-        fork::close_in_child(new.raw());
+        new.numbers().into_iter().for_each(fork::close_in_child);
+        if let Some(monitor) = lock(&shared.monitor).as_ref() {
+            monitor.watch(Arc::clone(new));
+        }
+    }
+}
+
+/// Takes SIGBUS back if somebody took it during the move: their handler would end the process at the next fault.
+pub fn keep_handler(shared: &Shared) {
+    if shared.delivery == Delivery::Sigbus && !handler::is_installed() {
+        // It was installed a moment ago, so it can be again; if not, the next call tries once more.
+        let restored = handler::ensure_installed();
+        shared.mover.counters.handlers_restored.fetch_add(u64::from(restored.is_ok()), Ordering::Relaxed);
     }
 }
 
@@ -161,16 +189,23 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
     let windows = &shared.mover.space.windows;
     if flip.is_moving {
         shared.mover.ending();
+        if shared.delivery == Delivery::Software {
+            shared.set_barrier(0);
+        }
         let slots_bytes = windows.geometry().window_bytes(Window::Slots) as usize;
         let ended =
             lock(&shared.userfaultfd).as_ref().map(|uffd| uffd.unregister(windows.view().address(0), slots_bytes));
         match ended {
             Some(Ok(())) => disarm_leaves(shared, &flip.leaf_runs),
-            _ => replace_descriptor(shared),
+            Some(Err(_)) => replace_descriptor(shared),
+            None => {}
         }
         shared.mover.end();
+        if lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| userfaultfd.is_damaged()) {
+            replace_descriptor(shared);
+        }
     }
-    if shared.delivery == Delivery::Sigbus {
+    if shared.delivery.features().is_some() {
         for (start, end) in &flip.leaf_runs {
             retire_all(windows.close_shadow(*start, *end));
         }

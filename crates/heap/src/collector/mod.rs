@@ -4,4 +4,5 @@ pub mod control;
 pub mod cycle;
 pub mod flip;
 pub mod marking;
+pub mod monitor;
 pub mod pacing;

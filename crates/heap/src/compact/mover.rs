@@ -2,7 +2,9 @@
 //! it first.
 //!
 //! [`Mover::serve`] is what a fault does; [`Mover::work`] is what the worker does. Both claim a page, make it ready
-//! through the shadow, install it with `UFFDIO_CONTINUE`, and publish it.
+//! through the shadow, install it with `UFFDIO_CONTINUE` ([`crate::compact::install`]), and publish it. With `software`
+//! delivery nothing was unmapped: the view takes the shadow's place, and mutators look at the page's state before they
+//! touch it ([`Mover::ensure_ready`]).
 //!
 //! `[inv.flip.to-space]` After the flip no thread can load a reference to a moved object from the view: a page with
 //! such references is not mapped before they are rewritten.
@@ -10,13 +12,11 @@
 //! `[inv.plan.origin]` The objects from a destination page's origin on fill the page up to the region's used end.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-
-use subduct_kernel::uffd::continue_pages;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::compact::Forwarding;
+use crate::compact::install::Installer;
 use crate::compact::page::Work;
-use crate::fault::fatal;
 use crate::fault::page_state::{Claim, PageState};
 use crate::mark::Marks;
 use crate::object::Ref;
@@ -48,6 +48,16 @@ pub struct Counters {
     pub built: AtomicU64,
     /// Pages installed as they were.
     pub clean: AtomicU64,
+    /// Flips that became pauses, because the kernel refused a call.
+    pub flips_in_pause: AtomicU64,
+    /// Installs that the kernel put off, and that were tried again.
+    pub installs_again: AtomicU64,
+    /// Runs of pages that could not be installed, and whose registration was ended instead.
+    pub runs_unregistered: AtomicU64,
+    /// Descriptors that somebody else closed.
+    pub descriptors_lost: AtomicU64,
+    /// Times SIGBUS was taken back during a move.
+    pub handlers_restored: AtomicU64,
 }
 
 /// Everything that making pages ready needs. Shared with the SIGBUS handler.
@@ -66,7 +76,8 @@ pub struct Mover {
     source_signature: AtomicU64,
     /// `IDLE`, `MOVING` from the flip on, `ENDING` from when the last page is ready until nothing is registered.
     phase: AtomicU32,
-    userfaultfd: AtomicI32,
+    /// How pages get into the view.
+    pub installer: Installer,
 }
 
 impl Mover {
@@ -85,7 +96,7 @@ impl Mover {
             origins: SideTable::new(pages)?,
             source_signature: AtomicU64::new(0),
             phase: AtomicU32::new(IDLE),
-            userfaultfd: AtomicI32::new(-1),
+            installer: Installer::default(),
             space,
         })
     }
@@ -123,9 +134,15 @@ impl Mover {
         }
     }
 
-    /// Declares that pages may be not ready, in the rendezvous of the flip.
-    pub fn begin(&self, userfaultfd: RawFd) {
-        self.userfaultfd.store(userfaultfd, Ordering::Relaxed);
+    /// Whether all pages in use are ready although the move is not over yet.
+    pub(super) fn is_ending(&self) -> bool {
+        self.phase.load(Ordering::Acquire) != MOVING
+    }
+
+    /// Declares that pages may be not ready, in the rendezvous of the flip. They are installed through a userfaultfd (its
+    /// number and its spare), or, without one, written through the view and watched by those who use them.
+    pub fn begin(&self, userfaultfd: Option<[RawFd; 2]>) {
+        self.installer.begin(userfaultfd);
         // Release: whoever sees the move sees the plan and the descriptor.
         self.phase.store(MOVING, Ordering::Release);
     }
@@ -160,6 +177,31 @@ impl Mover {
         (Ref::at((entry >> 16) * 8), entry & 0xffff)
     }
 
+    /// Makes the pages of a range ready that a mutator is about to touch: `software` delivery.
+    #[cold]
+    pub fn ensure_ready(&self, offset: u64, bytes: u64) {
+        if !self.is_moving() {
+            return;
+        }
+        for page in self.space.geometry().pages(offset, offset + bytes) {
+            if !self.pages.get(page as usize).is_ready() {
+                self.counters.faults.fetch_add(1, Ordering::Relaxed);
+                self.serve(self.space.geometry().page_start(PageId(page)));
+            }
+        }
+    }
+
+    /// Whether a move is under way in which nothing but a look at the page's state tells whether it is ready.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.is_moving() && self.installer.is_software()
+    }
+
+    /// Where pages are made ready: the shadow, or with `software` delivery the view itself.
+    fn write_base(&self) -> Base {
+        if self.installer.is_software() { self.space.windows.view() } else { self.space.windows.shadow() }
+    }
+
     /// Makes the page at `offset` ready, and its neighbours that nobody has claimed. Fault path.
     pub fn serve(&self, offset: u64) {
         let page = self.space.geometry().page_of(offset);
@@ -188,7 +230,7 @@ impl Mover {
 
     /// Makes a claimed page and the pending ones behind it, up to `end`, ready. Returns the page behind the last.
     fn serve_run(&self, first: PageId, end: u32) -> PageId {
-        let write = self.space.windows.shadow();
+        let write = self.write_base();
         let mut page = first;
         loop {
             self.count(self.make_ready(page, write), 1);
@@ -221,41 +263,18 @@ impl Mover {
         counter.fetch_add(pages, Ordering::Relaxed);
     }
 
-    /// Maps pages that are ready into the view.
-    fn install(&self, first: PageId, end: PageId) {
-        let geometry = self.space.geometry();
-        let mut address = self.space.windows.view().address(geometry.page_start(first));
-        let stop = self.space.windows.view().address(geometry.page_start(end));
-        let mut again = 0;
-        while address < stop {
-            let done = continue_pages(self.userfaultfd.load(Ordering::Relaxed), address, stop - address);
-            address += done.mapped;
-            match done.errno {
-                0 => return,
-                // Somebody mapped the next page before us, which is as good.
-                libc::EEXIST => address += geometry.page_bytes() as usize,
-                // Partly done (the next page is mapped), or the address space is changing: go on from there.
-                libc::EAGAIN if done.mapped > 0 => {}
-                libc::EAGAIN | libc::ENOMEM if again < 10_000 => {
-                    again += 1;
-                    std::thread::yield_now();
-                }
-                // The move is over: the page is in the file, and the view is an ordinary mapping again.
-                libc::ENOENT | libc::EINVAL if self.phase.load(Ordering::Acquire) != MOVING => return,
-                errno => fatal("UFFDIO_CONTINUE cannot install a page", address, errno),
-            }
-        }
-    }
-
-    /// Makes every page ready that is not: the worker's part of the move. Returns when all are.
-    pub fn work(&self) {
+    /// Makes every page ready that is not: the worker's part of the move. Returns when all are. Calls `between` before
+    /// each region.
+    pub fn work(&self, mut between: impl FnMut()) {
         for (id, region) in self.space.regions.iter(Window::Slots) {
             if !matches!(region.role(), Role::Free | Role::Reserved | Role::Source) {
+                between();
                 self.work_region(id);
             }
         }
         for (id, region) in self.space.regions.iter(Window::Leaves) {
             if region.role() == Role::Destination {
+                between();
                 self.work_region(id);
             }
         }
@@ -268,7 +287,7 @@ impl Mover {
             _ => region.resident_bytes(),
         };
         let pages = self.space.geometry().pages(id.start(), id.start() + length);
-        let write = self.space.windows.shadow();
+        let write = self.write_base();
         let mut run = PageId(pages.start)..PageId(pages.start);
         let mut done = 0;
         for page in pages.clone().map(PageId) {

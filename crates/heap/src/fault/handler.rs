@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use subduct_kernel::signal::Disposition;
 
 use crate::compact::Mover;
+use crate::mutator::thread::is_this_thread_inside;
 
 /// Heaps with `sigbus` delivery at a time.
 const HEAPS_MAX: usize = 256;
@@ -40,6 +41,8 @@ static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(std::ptr::null_mut());
 /// The thread that last handed a signal on, and how far down the list it went.
 static FORWARDED_BY: AtomicI32 = AtomicI32::new(0);
 static FORWARDED_DEPTH: AtomicU32 = AtomicU32::new(0);
+/// The thread whose fault somebody else's handler saw last, since a fault was served.
+static TAKEOVER_BY: AtomicI32 = AtomicI32::new(0);
 /// Taken by those who change `HEAPS` or the disposition, never by the handler.
 static CHANGE: Mutex<()> = Mutex::new(());
 static LATE_ADDRESS: AtomicUsize = AtomicUsize::new(0);
@@ -144,6 +147,7 @@ fn serve_heap(mover: &Mover, address: usize, offset: usize) -> bool {
     if mover.is_moving() {
         mover.counters.faults.fetch_add(1, Ordering::Relaxed);
         mover.serve(offset as u64);
+        TAKEOVER_BY.store(0, Ordering::Relaxed);
         return true;
     }
     // The move ended between the fault and here: the access goes through when it is tried again. If it does not, for
@@ -152,6 +156,22 @@ fn serve_heap(mover: &Mover, address: usize, offset: usize) -> bool {
         LATE_COUNT.store(0, Ordering::Relaxed);
     }
     LATE_COUNT.fetch_add(1, Ordering::Relaxed) < LATE_MAX
+}
+
+/// Whether a signal that this thread sent to itself means that somebody took SIGBUS over during a move, got a fault that was
+/// ours, put our handler back and raised the signal again. Nothing is to be done then: the access is tried again, and if
+/// it was not ours, the next signal is the kernel's own. Once in a row for each thread.
+fn is_late_takeover(thread: i32) -> bool {
+    // A thread inside an operation runs nothing that could raise the signal for another reason.
+    let moving = HEAPS.iter().any(|entry| {
+        entry.active.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: as in `serve`: in use, and counted active.
+        let moving = entry.start.load(Ordering::SeqCst) != 0
+            && unsafe { entry.mover.load(Ordering::Relaxed).as_ref() }.is_some_and(Mover::is_moving);
+        entry.active.fetch_sub(1, Ordering::SeqCst);
+        moving
+    });
+    moving && is_this_thread_inside() && TAKEOVER_BY.swap(thread, Ordering::Relaxed) != thread
 }
 
 /// Hands a signal on to whoever had it before us.
@@ -165,6 +185,9 @@ fn forward(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) 
         let sent = (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid();
         (libc::gettid(), sent)
     };
+    if raised && is_late_takeover(thread) {
+        return;
+    }
     let again = raised && FORWARDED_BY.swap(thread, Ordering::Relaxed) == thread;
     let depth = if again { FORWARDED_DEPTH.load(Ordering::Relaxed) + 1 } else { 0 };
     FORWARDED_BY.store(thread, Ordering::Relaxed);

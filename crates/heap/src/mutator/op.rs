@@ -9,7 +9,7 @@ use crate::clock;
 use crate::mutator::handles::Handle;
 use crate::mutator::thread::{Local, Mutator, POLL_ROOTS};
 use crate::object::{Header, Kind, Ref, Value};
-use crate::shared::{BARRIER_LOG, BARRIER_TRACK, Interned, Shared, lock};
+use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_TRACK, Interned, Shared, lock};
 use crate::space::layout::{CHUNK_BYTES, LARGE_BYTES};
 use crate::space::{Chunk, Window};
 
@@ -59,8 +59,17 @@ impl<'h> Op<'h> {
         Self { shared, mutator, local, barrier: shared.barrier() }
     }
 
+    /// With `software` delivery, makes the pages of a range ready before they are touched.
+    #[inline]
+    fn touch(&self, offset: u64, bytes: u64) {
+        if self.barrier & BARRIER_PAGES != 0 {
+            self.shared.mover.ensure_ready(offset, bytes);
+        }
+    }
+
     #[inline]
     fn load_word(&self, offset: u64) -> u64 {
+        self.touch(offset, 8);
         let windows = &self.shared.mover.space.windows;
         // Acquire: pairs with the release in `store_word`, so that what a reference leads to is complete.
         windows.word(windows.view(), offset).load(Ordering::Acquire)
@@ -68,6 +77,7 @@ impl<'h> Op<'h> {
 
     #[inline]
     fn store_word(&self, offset: u64, word: u64) {
+        self.touch(offset, 8);
         let windows = &self.shared.mover.space.windows;
         // Release: whoever loads the reference sees the object it leads to.
         windows.word(windows.view(), offset).store(word, Ordering::Release);
@@ -106,12 +116,13 @@ impl<'h> Op<'h> {
             self.take_prepared(window, bytes)?
         } else {
             let offset = self.bump(window, bytes)?;
+            self.touch(offset, bytes);
             self.shared.mover.space.windows.zero_words(offset + 8, header.words() - 1);
             offset
         };
         self.store_word(offset, header.bits());
         let object = Ref::at(offset);
-        if self.barrier != 0 {
+        if self.barrier & (BARRIER_LOG | BARRIER_TRACK) != 0 {
             self.born_marked(object, header);
         }
         Ok(object)
@@ -256,6 +267,7 @@ impl<'h> Op<'h> {
     pub fn raw(&self, object: Ref) -> &[u8] {
         let header = self.header(object);
         debug_assert!(matches!(header.kind(), Kind::Str | Kind::Bytes | Kind::BigInt | Kind::Float));
+        self.touch(self.raw_start(object), header.raw_len() as u64);
         self.shared.mover.space.windows.bytes(self.raw_start(object), header.raw_len())
     }
 
@@ -265,6 +277,7 @@ impl<'h> Op<'h> {
     /// When they are more than the leaf has.
     pub fn write_raw(&mut self, object: Ref, bytes: &[u8]) {
         assert!(bytes.len() <= self.header(object).raw_len());
+        self.touch(self.raw_start(object), bytes.len() as u64);
         self.shared.mover.space.windows.write_bytes(self.raw_start(object), bytes);
     }
 
@@ -293,8 +306,10 @@ impl<'h> Op<'h> {
         object: &mut Ref,
         f: impl FnOnce(&mut Self, &mut Ref) -> Result<T, Retry>,
     ) -> Result<T, Retry> {
+        let start = self.raw_start(*object);
+        self.touch(start, 8);
         let windows = &self.shared.mover.space.windows;
-        let word = windows.word(windows.view(), self.raw_start(*object));
+        let word = windows.word(windows.view(), start);
         // Acquire pairs with the release below: whoever gets the lock sees what the last owner did.
         if word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return Err(Retry::Busy);

@@ -91,6 +91,14 @@ thread_local! {
     static LAST: Cell<(u64, *const Mutator)> = const { Cell::new((0, std::ptr::null())) };
 }
 
+/// Whether this thread is inside an operation on the heap it used last. Async-signal-safe in a thread that ever was in one.
+#[must_use]
+pub fn is_this_thread_inside() -> bool {
+    let (_, last) = LAST.get();
+    // SAFETY: null, or kept alive by this thread's own list, which sets it to null before it goes.
+    unsafe { last.as_ref() }.is_some_and(|mutator| mutator.presence.is_inside())
+}
+
 /// This thread's mutator in heap `id`, made with `make` at first use. `None` while the thread is ending.
 ///
 /// # Errors

@@ -23,6 +23,7 @@ pub fn trace(
 ) -> Result<VerifyReport, String> {
     let space = &mover.space;
     let mut search = Search {
+        mover,
         space,
         seen: vec![0; (space.geometry().total_bytes() / 512) as usize],
         stack: Vec::new(),
@@ -38,6 +39,7 @@ pub fn trace(
 }
 
 struct Search<'h> {
+    mover: &'h Mover,
     space: &'h Space,
     /// A bit for each word of the heap.
     seen: Vec<u64>,
@@ -63,6 +65,9 @@ impl Kind {
 
 impl Search<'_> {
     fn word(&self, offset: u64) -> u64 {
+        if self.mover.is_watched() {
+            self.mover.ensure_ready(offset, 8);
+        }
         self.space.windows.word(self.space.windows.view(), offset).load(Ordering::Acquire)
     }
 

@@ -1,0 +1,107 @@
+//! Install: how a page that is ready gets into the view, and what is done when the kernel will not have it.
+//!
+//! | the kernel says | what it means | what is done |
+//! |---|---|---|
+//! | nothing | mapped | |
+//! | `EEXIST` | somebody mapped the next page before us, which is as good | go on behind it |
+//! | `EAGAIN`, part done | the next page is mapped already | go on there |
+//! | `EAGAIN`, `ENOMEM` | the address space is changing, or memory is short | try again, a bounded number of times |
+//! | `EBADF`, `ENOTTY` | somebody else closed the descriptor | go on with its spare |
+//! | `ENOENT`, `EINVAL`, after the last page | nothing is registered any more | nothing |
+//! | anything else, or again too often | this page cannot be mapped | end the registration of what is left of the run: its pages are ready, and an ordinary access finds them in the file |
+//!
+//! Fault path: no lock, no allocation, no logging.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use subduct_kernel::uffd::{continue_pages, is_lost, unregister_pages};
+
+use crate::compact::Mover;
+use crate::fault::fatal;
+use crate::space::PageId;
+
+/// How often an install is tried again before another way is taken.
+const AGAIN_MAX: u32 = 1_000;
+
+/// The descriptor of one move, as plain numbers for the fault path; -1 where there is none.
+pub struct Installer {
+    userfaultfd: AtomicI32,
+    spare: AtomicI32,
+}
+
+impl Default for Installer {
+    fn default() -> Self {
+        Self { userfaultfd: AtomicI32::new(-1), spare: AtomicI32::new(-1) }
+    }
+}
+
+impl Installer {
+    /// Sets the descriptor and its spare for the next move. In the rendezvous of the flip.
+    pub(super) fn begin(&self, numbers: Option<[RawFd; 2]>) {
+        // Relaxed, here and below: `Mover::begin` publishes both with its phase.
+        let [userfaultfd, spare] = numbers.unwrap_or([-1, -1]);
+        self.userfaultfd.store(userfaultfd, Ordering::Relaxed);
+        self.spare.store(spare, Ordering::Relaxed);
+    }
+
+    /// Whether pages need no installing, because the view was never unmapped.
+    #[inline]
+    pub(super) fn is_software(&self) -> bool {
+        self.spare.load(Ordering::Relaxed) < 0 && self.userfaultfd.load(Ordering::Relaxed) < 0
+    }
+
+    fn current(&self) -> RawFd {
+        self.userfaultfd.load(Ordering::Relaxed)
+    }
+
+    /// Goes over to the spare descriptor. False when it is the one that is lost.
+    fn lose(&self, lost: RawFd) -> bool {
+        let spare = self.spare.load(Ordering::Relaxed);
+        lost != spare
+            && self.userfaultfd.compare_exchange(lost, spare, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Mover {
+    /// Maps pages that are ready into the view.
+    pub(super) fn install(&self, first: PageId, end: PageId) {
+        if self.installer.is_software() {
+            return;
+        }
+        let geometry = self.space.geometry();
+        let mut address = self.space.windows.view().address(geometry.page_start(first));
+        let stop = self.space.windows.view().address(geometry.page_start(end));
+        let mut again = 0;
+        while address < stop {
+            let fd = self.installer.current();
+            let done = continue_pages(fd, address, stop - address);
+            address += done.mapped;
+            match done.errno {
+                0 => return,
+                libc::EEXIST => address += geometry.page_bytes() as usize,
+                libc::EAGAIN if done.mapped > 0 => {}
+                libc::EAGAIN | libc::ENOMEM if again < AGAIN_MAX => {
+                    again += 1;
+                    self.counters.installs_again.fetch_add(1, Ordering::Relaxed);
+                    std::thread::yield_now();
+                }
+                // Lost by this thread, or by another one meanwhile.
+                errno if is_lost(errno) && (self.installer.lose(fd) || self.installer.current() != fd) => {
+                    self.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);
+                }
+                _ if self.is_ending() => return,
+                errno => return self.expose(address, stop - address, errno),
+            }
+        }
+    }
+
+    /// Ends the registration of pages that are ready but cannot be mapped: whoever touches them gets them from the file.
+    #[cold]
+    fn expose(&self, address: usize, length: usize, errno: i32) {
+        if unregister_pages(self.installer.current(), address, length) != 0 {
+            fatal("a page can neither be installed nor exposed", address, errno);
+        }
+        self.counters.runs_unregistered.fetch_add(1, Ordering::Relaxed);
+    }
+}
