@@ -14,7 +14,7 @@ from harness.kernel import has_userfaultfd
 from harness.seed import SEED
 from subduct import Heap
 
-DELIVERIES: tuple[Delivery, ...] = ("sigbus", "pause")
+DELIVERIES: tuple[Delivery, ...] = ("sigbus", "thread", "software", "pause")
 
 
 def pytest_report_header() -> str:
@@ -22,7 +22,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.write_line(EVIDENCE.line())
+    for line in EVIDENCE.lines():
+        terminalreporter.write_line(line)
     terminalreporter.write_line(f"seed: {SEED}")
 
 
@@ -40,7 +41,7 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 def delivery(request: pytest.FixtureRequest) -> Delivery:
     """Every delivery that this kernel allows."""
     name: Delivery = request.param
-    if name == "sigbus" and not has_userfaultfd():
+    if name in ("sigbus", "thread") and not has_userfaultfd():
         pytest.skip("no userfaultfd on this kernel")
     return name
 

@@ -15,6 +15,7 @@ import subduct
 NAMES = {
     "CycleReport",
     "Dict",
+    "Fallbacks",
     "Heap",
     "HeapClosed",
     "HeapFull",

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import subduct.report.plain
-from subduct import Pauses, Stats
+from subduct import Fallbacks, Pauses, Stats
 from subduct.report import (
     CheckProgress,
     ChurnProgress,
@@ -48,6 +48,7 @@ STATS = Stats(
     longest_stall_us=902.5,
     pauses=Pauses(p50=61.25, p99=113.9, max=240.4, count=40),
     delivery="sigbus",
+    fallbacks=Fallbacks(0, 0, 0, 0, 0),
 )
 
 LOADED = Memory(documents=1_781, objects=7_123_456, live_bytes=512 * MIB, resident_bytes=563 * MIB)
@@ -251,6 +252,13 @@ def test_json_is_one_object_with_the_promised_keys() -> None:
         "resident_bytes": 60 * MIB,
         "budget_bytes": 2048 * MIB,
         "delivery": "sigbus",
+        "fallbacks": {
+            "flips_in_pause": 0,
+            "installs_again": 0,
+            "runs_unregistered": 0,
+            "descriptors_lost": 0,
+            "handlers_restored": 0,
+        },
         "verified": True,
         "sample_compared": 1_170,
     }

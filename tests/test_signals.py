@@ -74,6 +74,63 @@ touch_truncated_file()
 
 
 @needs_userfaultfd
+def test_faulthandler_that_takes_sigbus_during_a_move_costs_a_traceback_at_most() -> None:
+    program = (
+        CHURN
+        + """
+heap = Heap("64MiB", delivery="sigbus")
+silence = open(os.devnull, "w")
+stop = threading.Event()
+def take():
+    while not stop.wait(random.random() / 500):
+        faulthandler.disable()
+        faulthandler.enable(silence)
+taker = threading.Thread(target=take)
+taker.start()
+for _ in range(400):
+    churn(heap)
+    if heap.stats().fallbacks.handlers_restored:
+        break
+stop.set()
+taker.join()
+faulthandler.disable()
+churn(heap)
+assert heap.stats().fallbacks.handlers_restored
+print("churned")
+"""
+    )
+    result = run_program(program)
+    assert (result.stdout, result.returncode) == ("churned\n", 0), result.stderr
+
+
+@needs_userfaultfd
+@pytest.mark.parametrize("delivery", ["sigbus", "thread"])
+def test_a_userfaultfd_that_somebody_else_closes_is_replaced(delivery: str) -> None:
+    program = (
+        CHURN
+        + """
+def numbers():
+    links = {int(name): f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")}
+    return sorted(n for n, link in links.items() if os.path.lexists(link) and "userfaultfd" in os.readlink(link))
+
+heap = Heap("64MiB", delivery=sys.argv[1])
+churn(heap)
+assert len(numbers()) == 2, numbers()
+for _ in range(3):
+    os.close(numbers()[0])
+    churn(heap)
+stats = heap.stats()
+assert stats.fallbacks.descriptors_lost >= 3, stats
+assert stats.fallbacks.flips_in_pause == 0, stats
+assert len(numbers()) == 2, numbers()
+print("churned")
+"""
+    )
+    result = run_program(program, delivery)
+    assert (result.stdout, result.returncode) == ("churned\n", 0), result.stderr
+
+
+@needs_userfaultfd
 @pytest.mark.parametrize("state", ["open", "closed"])
 def test_a_foreign_fault_without_a_handler_ends_the_process(state: str) -> None:
     program = (

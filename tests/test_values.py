@@ -176,7 +176,7 @@ def test_sizes_of_a_wrong_type(size: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "accepted"),
     [
-        ({"delivery": "thread"}, "'sigbus'"),
+        ({"delivery": "teleport"}, "'sigbus'"),
         ({"delivery": ""}, "'pause'"),
         ({"recycle": "always"}, "'keep', 'pool' or 'release'"),
         ({"stress": "often"}, "'64kB'"),

@@ -20,11 +20,12 @@ from collections.abc import MutableMapping, MutableSequence, Sequence
 
 from subduct._heap import Heap
 from subduct._native import Dict, HeapClosed, HeapFull, KernelError, List, Tuple, Unsupported, __version__
-from subduct._stats import CycleReport, Pauses, Stats, VerifyReport
+from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
 
 __all__ = [
     "CycleReport",
     "Dict",
+    "Fallbacks",
     "Heap",
     "HeapClosed",
     "HeapFull",
@@ -43,7 +44,7 @@ MutableSequence.register(List)
 Sequence.register(Tuple)
 
 # Where a name is defined is nobody's business: what users see is where to import it from.
-for _public in (CycleReport, Heap, Pauses, Stats, VerifyReport):
+for _public in (CycleReport, Fallbacks, Heap, Pauses, Stats, VerifyReport):
     _public.__module__ = __name__
 
 del MutableMapping, MutableSequence, Sequence, _public

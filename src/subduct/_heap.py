@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from subduct import _native
 from subduct._native import Dict, List, Tuple
-from subduct._stats import CycleReport, Pauses, Stats, VerifyReport
+from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)\s*", re.ASCII | re.IGNORECASE)
 _BYTES = {
@@ -71,7 +71,7 @@ class Heap:
         self,
         budget: int | str,
         *,
-        delivery: Literal["sigbus", "pause"] | None = None,
+        delivery: Literal["sigbus", "thread", "software", "pause"] | None = None,
         recycle: Literal["keep", "pool", "release"] = "pool",
         verify: bool = False,
         stress: int | str | None = None,
@@ -80,8 +80,10 @@ class Heap:
         """Open a heap.
 
         `budget` limits its resident bytes: an int, or text with a unit ("8GiB", "512MiB", "1.5GB", "64kB"). `delivery` says how an
-        access to a page that is not ready is caught: "sigbus", "pause", or None for the best that works here. `recycle` says what
-        becomes of freed memory: "keep" it resident, a "pool" of it, or "release" all. `verify` checks the heap with a second tracer
+        access to a page that is not ready is caught: by a signal on the thread ("sigbus"), by a thread of the heap ("thread", for
+        processes that cannot give up SIGBUS), by a look at the page's state before each access ("software", which needs no
+        userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works, else
+        software. `recycle` says what becomes of freed memory: "keep" it resident, a "pool" of it, or "release" all. `verify` checks the heap with a second tracer
         in every cycle; `stress` collects each time so many bytes were allocated, and moves all it can. `name` shows in messages and in
         /proc/self/maps.
 
@@ -122,7 +124,8 @@ class Heap:
     def stats(self) -> Stats:
         """Return the figures of this moment. O(1)."""
         figures = self._native.stats()
-        return Stats(**(figures | {"pauses": Pauses(**figures["pauses"])}))
+        parts = {"pauses": Pauses(**figures["pauses"]), "fallbacks": Fallbacks(**figures["fallbacks"])}
+        return Stats(**(figures | parts))
 
     def verify(self) -> VerifyReport:
         """Check the whole heap with the second tracer, everybody stopped. O(live data). Raises RuntimeError if it is broken."""

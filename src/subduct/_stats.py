@@ -14,11 +14,28 @@ class Pauses:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallbacks:
+    """How often a cycle had to go another way than planned, since the heap was made. Nothing is lost by any of them.
+
+    `flips_in_pause`: the kernel refused a call of the flip, and everything moved in the pause. `installs_again`: the kernel put an
+    install off. `runs_unregistered`: pages could not be installed at all, and their registration was ended instead.
+    `descriptors_lost`: somebody else closed a descriptor of the heap, and its spare took over. `handlers_restored`: somebody took
+    SIGBUS during a move, and it was taken back.
+    """
+
+    flips_in_pause: int
+    installs_again: int
+    runs_unregistered: int
+    descriptors_lost: int
+    handlers_restored: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Figures about a heap at one moment. Counts are since the heap was made.
 
     `live_bytes` and `live_objects` are what the last cycle found; `resident_bytes` is what the kernel says the heap holds; `moves` are
-    the cycles that moved objects; `faults` were served on the threads that had them, `worker_pages` by the collector;
+    the cycles that moved objects; `faults` were accesses to pages that were not ready, `worker_pages` were made ready by the collector before anybody touched them;
     `longest_stall_us` is the longest wait for memory, `longest_operation_us` the longest time inside the heap.
     """
 
@@ -40,6 +57,7 @@ class Stats:
     longest_stall_us: float
     pauses: Pauses
     delivery: str
+    fallbacks: Fallbacks
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from subduct import Dict, Heap
 
 HeapMaker = Callable[..., Heap]
-Delivery = Literal["sigbus", "pause"]
+Delivery = Literal["sigbus", "thread", "software", "pause"]
 
 
 def document(number: int, version: int = 0) -> dict[str, Any]:

@@ -24,6 +24,7 @@ extern "C" fn in_child() {
     for descriptor in &DESCRIPTORS {
         let fd = descriptor.swap(-1, Ordering::Relaxed);
         if fd >= 0 {
+            // [kernel.uffd.fork.child-keeps-registration] [kernel.uffd.fork.child-serves-parent]
             // SAFETY: the child's copy of a descriptor that only its parent's heap uses; the owning object is never
             // dropped in a child (see `Shared`).
             unsafe { libc::close(fd) };

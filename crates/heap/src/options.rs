@@ -66,14 +66,7 @@ macro_rules! named {
     };
 }
 
-named!(
-    Delivery,
-    "delivery",
-    Sigbus = "sigbus",
-    Thread = "thread",
-    Software = "software",
-    Pause = "pause"
-);
+named!(Delivery, "delivery", Sigbus = "sigbus", Thread = "thread", Software = "software", Pause = "pause");
 named!(Recycle, "recycle", Keep = "keep", Pool = "pool", Release = "release");
 
 /// Options of a heap.

@@ -113,13 +113,13 @@ impl Report {
         needed.into_iter().filter(|(_, attempt)| !attempt.works()).map(|(name, _)| name).collect()
     }
 
-    /// The delivery that heaps can use here: `sigbus`, else `pause`, else none.
+    /// The delivery that heaps use here unless told otherwise: `sigbus`, else `software`, else none.
     #[must_use]
     pub fn delivery(&self) -> Option<&'static str> {
         if self.missing_for_sigbus().is_empty() {
             Some("sigbus")
         } else if self.memfd.works() && self.membarrier.works() {
-            Some("pause")
+            Some("software")
         } else {
             None
         }

@@ -60,7 +60,7 @@ impl NativeHeap {
         name: &str,
     ) -> PyResult<Self> {
         let delivery = delivery
-            .map(|text| option::<Delivery>("delivery", text, "'sigbus', 'pause' or None (what works best here)"));
+            .map(|text| option::<Delivery>("delivery", text, "'sigbus', 'thread', 'software', 'pause' or None (what works best here)"));
         let options = Options {
             budget_bytes,
             delivery: delivery.transpose()?,
@@ -224,6 +224,18 @@ fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> {
     }
     pauses.set_item("count", count)?;
     fields.set_item("pauses", pauses)?;
+    let fallbacks = PyDict::new(py);
+    let counts = &stats.fallbacks;
+    set_fields!(
+        fallbacks,
+        counts,
+        flips_in_pause,
+        installs_again,
+        runs_unregistered,
+        descriptors_lost,
+        handlers_restored,
+    );
+    fields.set_item("fallbacks", fallbacks)?;
     fields.set_item("delivery", stats.delivery.to_string())?;
     Ok(fields)
 }

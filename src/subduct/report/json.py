@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def report_object(report: RunReport) -> dict[str, Any]:
         "resident_bytes": last.resident_bytes if last else stats.resident_bytes,
         "budget_bytes": stats.budget_bytes,
         "delivery": stats.delivery,
+        "fallbacks": asdict(stats.fallbacks),
         "loaded": _memory(report.loaded),
         "churned": _memory(report.churned),
         "kept": None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from subduct.report.units import count, mib, microseconds, percent, plural, seconds
@@ -51,7 +52,7 @@ def _collector_rows(report: RunReport) -> list[tuple[str, str]]:
     pages = (
         f"fixed {count(stats.pages_fixed)}, built {count(stats.pages_built)}, installed {count(stats.pages_installed)}"
     )
-    return [
+    rows = [
         ("cycles", f"{count(stats.cycles)}, of which {count(stats.moves)} moved objects; delivery {stats.delivery}"),
         (
             "pause",
@@ -63,6 +64,10 @@ def _collector_rows(report: RunReport) -> list[tuple[str, str]]:
         ("pages", pages),
         ("evacuated", mib(stats.bytes_evacuated)),
     ]
+    ways = {name.replace("_", " "): number for name, number in asdict(stats.fallbacks).items() if number}
+    if ways:
+        rows.append(("fallbacks", ", ".join(f"{name} {count(number)}" for name, number in ways.items())))
+    return rows
 
 
 def _memory_rows(report: RunReport) -> list[tuple[str, str]]:

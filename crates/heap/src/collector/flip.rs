@@ -113,6 +113,7 @@ fn prepare(shared: &Shared, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError>
     for (start, end) in leaf_runs {
         windows.open_shadow(*start, *end)?;
         userfaultfd.register(windows.view().address(*start), (end - start) as usize)?;
+        // [kernel.uffd.continue.dropped-again]
         // Recycled regions are still mapped from their last use: [inv.leaf.armed] no fault would tell that they are not
         // built.
         windows.drop_entries(windows.view(), *start, *end)?;
@@ -131,6 +132,8 @@ fn begin_move(shared: &Shared, flip: &mut Flip) -> Result<(), KernelError> {
     let userfaultfd = lock(&shared.userfaultfd);
     let Some(userfaultfd) = userfaultfd.as_ref() else { return Ok(()) };
     let windows = &shared.mover.space.windows;
+    // [kernel.uffd.flip] [kernel.mremap.step.registered-first] [kernel.mremap.dontunmap.one-mapping]
+    // [kernel.mremap.dontunmap.advice-kept]
     windows.move_view_to_shadow()?;
     flip.shadow_in_use = true;
     userfaultfd.register(windows.view().address(0), windows.geometry().window_bytes(Window::Slots) as usize)?;
@@ -142,6 +145,7 @@ fn begin_move(shared: &Shared, flip: &mut Flip) -> Result<(), KernelError> {
 /// Ends the registrations in the leaves window.
 fn disarm_leaves(shared: &Shared, leaf_runs: &[(u64, u64)]) {
     let windows = &shared.mover.space.windows;
+    // [kernel.uffd.unregister.not-registered] [kernel.uffd.register.part-splits]
     // A run that was never registered is fine: unregistering an ordinary mapping does nothing.
     let disarmed = lock(&shared.userfaultfd).as_ref().is_none_or(|userfaultfd| {
         let disarm = |(start, end): &(u64, u64)| {
@@ -201,7 +205,9 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
             None => {}
         }
         shared.mover.end();
-        if lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| userfaultfd.is_damaged()) {
+        let damaged = lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| userfaultfd.is_damaged());
+        if damaged || shared.mover.installer.is_damaged() {
+            shared.mover.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);
             replace_descriptor(shared);
         }
     }

@@ -51,6 +51,12 @@ impl Installer {
         self.spare.load(Ordering::Relaxed) < 0 && self.userfaultfd.load(Ordering::Relaxed) < 0
     }
 
+    /// Whether a move goes on with the spare.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let current = self.current();
+        current >= 0 && current == self.spare.load(Ordering::Relaxed)
+    }
+
     fn current(&self) -> RawFd {
         self.userfaultfd.load(Ordering::Relaxed)
     }
@@ -58,8 +64,7 @@ impl Installer {
     /// Goes over to the spare descriptor. False when it is the one that is lost.
     fn lose(&self, lost: RawFd) -> bool {
         let spare = self.spare.load(Ordering::Relaxed);
-        lost != spare
-            && self.userfaultfd.compare_exchange(lost, spare, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        lost != spare && self.userfaultfd.compare_exchange(lost, spare, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -79,6 +84,7 @@ impl Mover {
             address += done.mapped;
             match done.errno {
                 0 => return,
+                // [kernel.uffd.continue.eexist]
                 libc::EEXIST => address += geometry.page_bytes() as usize,
                 libc::EAGAIN if done.mapped > 0 => {}
                 libc::EAGAIN | libc::ENOMEM if again < AGAIN_MAX => {
@@ -87,10 +93,10 @@ impl Mover {
                     std::thread::yield_now();
                 }
                 // Lost by this thread, or by another one meanwhile.
-                errno if is_lost(errno) && (self.installer.lose(fd) || self.installer.current() != fd) => {
-                    self.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);
-                }
+                errno if is_lost(errno) && (self.installer.lose(fd) || self.installer.current() != fd) => {}
+                // [kernel.uffd.continue.not-registered]
                 _ if self.is_ending() => return,
+                // [kernel.uffd.continue.hole]
                 errno => return self.expose(address, stop - address, errno),
             }
         }

@@ -114,6 +114,7 @@ extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut l
     let errno = unsafe { *errno_place };
     // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    // [kernel.uffd.sigbus.handler] [kernel.uffd.sigbus.missing] [kernel.uffd.sigbus.minor]
     if code != libc::BUS_ADRERR || !serve(address) {
         forward(signal, info, context);
     }

@@ -49,6 +49,7 @@ impl Windows {
         let memfd = Memfd::new(name, total)?;
         let reservation = Reservation::new(2 * total, GIB)?;
         let windows = Self { reservation, memfd, geometry };
+        // [kernel.memfd.two-views] [kernel.uffd.sigbus.system-call]
         windows.reservation.map_file(windows.view().0, total, windows.memfd.as_fd(), 0)?;
         Ok(windows)
     }
@@ -94,6 +95,7 @@ impl Windows {
     /// As [`Reservation::map_file`].
     pub fn open_shadow(&self, start: u64, end: u64) -> Result<()> {
         let address = self.shadow().address(start);
+        // [kernel.uffd.continue.sees-alias]
         self.reservation.map_file(address, (end - start) as usize, self.memfd.as_fd(), start as usize)
     }
 
