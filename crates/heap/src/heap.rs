@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
 use subduct_kernel::uffd::Userfaultfd;
-use subduct_kernel::{GIB, membarrier, page_size};
+use subduct_kernel::{membarrier, page_size};
 
 use crate::clock;
+use crate::collector::control;
 use crate::collector::control::Kind;
 use crate::collector::monitor::Monitor;
-use crate::collector::{control, flip};
 use crate::compact::Mover;
 use crate::error::Error;
 use crate::fault::handler;
@@ -19,10 +18,11 @@ use crate::mutator::op::Leave;
 use crate::mutator::{Handle, Mutator, Op, Request, Retry, thread};
 use crate::object::{self, RAW_MAX, dict};
 use crate::options::{Delivery, Options};
-use crate::shared::{Roots, Shared, lock};
-use crate::space::layout::{LARGE_BYTES, REGION_BYTES};
+use crate::shared::{Roots, Shared};
+use crate::space::layout::{LARGE_BYTES, WINDOW_UNIT_BYTES};
 use crate::space::{Geometry, Shortage, Space, Windows};
 use crate::stats::{CycleReport, Fallbacks, Stats, VerifyReport};
+use crate::sync::{Thread, lock, spawn, yield_now};
 use crate::verify;
 
 /// Smallest budget in bytes: handles, one region for each window, and their destinations.
@@ -41,7 +41,7 @@ pub struct Heap(Arc<Owner>);
 /// Owns the collector's thread; the state is shared with it.
 struct Owner {
     shared: Arc<Shared>,
-    collector: std::sync::Mutex<Option<JoinHandle<()>>>,
+    collector: std::sync::Mutex<Option<Thread>>,
 }
 
 /// Why an attempt at an operation ended without a result.
@@ -72,18 +72,17 @@ impl Heap {
         clock::calibrate();
         fork::watch();
         membarrier::register()?;
-        let (delivery, userfaultfd) = choose_delivery(options.delivery)?;
-        let window = (2 * options.budget_bytes).next_multiple_of(GIB as u64);
+        let window = (2 * options.budget_bytes).next_multiple_of(WINDOW_UNIT_BYTES);
         let geometry = Geometry::new(page_size(), window, window);
         let windows = Windows::new(&options.name, geometry)?;
+        let (delivery, userfaultfd) = choose_delivery(options.delivery, &windows)?;
         let mover = Mover::new(Space::new(windows, options.budget_bytes))?;
         fork::close_in_child(mover.space.windows.file().raw());
         let shared = Arc::new(Shared::new(options, delivery, mover, userfaultfd));
         // From here on, whatever fails, the owner gives back what there is.
         let heap = Self(Arc::new(Owner { shared: Arc::clone(&shared), collector: std::sync::Mutex::new(None) }));
         serve_faults(&shared)?;
-        let collector = std::thread::Builder::new().name("subduct".to_owned());
-        let collector = collector.spawn(move || control::run(&shared)).map_err(|error| Error::Unsupported {
+        let collector = spawn("subduct", move || control::run(&shared)).map_err(|error| Error::Unsupported {
             what: format!("the collector's thread cannot start: {error}"),
             remedy: "raise the limit on threads (ulimit -u)".to_owned(),
         })?;
@@ -191,7 +190,7 @@ impl Heap {
         let mut wish_declined = false;
         let result = match retry {
             Retry::Busy => {
-                std::thread::yield_now();
+                yield_now();
                 Ok(())
             }
             Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
@@ -301,6 +300,12 @@ impl Heap {
             return Err(self.closed());
         }
         shared.control.collect(Kind::Flip).ok_or_else(|| self.closed())
+    }
+
+    /// In a simulation, has the kernel forget where a page is, as it may when memory is short.
+    #[cfg(feature = "simulate")]
+    pub fn forget_one_entry(&self) {
+        self.shared().mover.space.windows.forget_one_entry();
     }
 
     /// Runs `f` with all mutators parked, as the flip does, and returns how long they were kept out, in microseconds.
@@ -417,8 +422,7 @@ impl Owner {
         }
         shared.control.stop();
         if let Some(collector) = lock(&self.collector).take() {
-            let joined = collector.join();
-            debug_assert!(joined.is_ok(), "the collector aborts instead of panicking");
+            collector.join();
         }
         let (was_closed, _) = shared.rendezvous(|_| {
             let was_closed = shared.is_closed();
@@ -432,7 +436,7 @@ impl Owner {
             }
             let space = &shared.mover.space;
             for (id, _) in space.regions.iter_all().filter(|(_, region)| region.resident_bytes() > 0) {
-                let punched = space.windows.file().punch(id.start() as usize, REGION_BYTES as usize);
+                let punched = space.windows.punch(id.start(), id.end());
                 debug_assert!(punched.is_ok());
             }
         }
@@ -447,10 +451,10 @@ impl Drop for Owner {
 
 /// The delivery that works here, found by trying, and its descriptor: `sigbus`, and where that does not work `software`,
 /// which always does.
-fn choose_delivery(wanted: Option<Delivery>) -> Result<(Delivery, Option<Arc<Userfaultfd>>), Error> {
+fn choose_delivery(wanted: Option<Delivery>, windows: &Windows) -> Result<(Delivery, Option<Arc<Userfaultfd>>), Error> {
     let delivery = wanted.unwrap_or(Delivery::Sigbus);
     let Some(features) = delivery.features() else { return Ok((delivery, None)) };
-    match flip::try_out(features) {
+    match windows.try_out(features) {
         Ok(userfaultfd) => Ok((delivery, Some(Arc::new(userfaultfd)))),
         Err(_) if wanted.is_none() => Ok((Delivery::Software, None)),
         Err(error) => Err(Error::Unsupported {

@@ -28,6 +28,8 @@ pub mod object;
 mod options;
 #[cfg(not(loom))]
 mod shared;
+#[cfg(all(not(loom), feature = "simulate"))]
+pub mod simulator;
 #[cfg(not(loom))]
 pub mod space;
 #[cfg(not(loom))]
@@ -46,4 +48,4 @@ pub use options::{Delivery, Options, Recycle};
 #[cfg(not(loom))]
 pub use shared::Interned;
 #[cfg(not(loom))]
-pub use stats::{CycleReport, Pauses, Stats, VerifyReport};
+pub use stats::{CycleReport, Fallbacks, Pauses, Stats, VerifyReport};

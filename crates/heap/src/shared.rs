@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use subduct_kernel::uffd::Userfaultfd;
@@ -19,6 +19,7 @@ use crate::options::{Delivery, Options};
 use crate::space::RegionId;
 use crate::space::layout::CHUNK_BYTES;
 use crate::stats::PauseLog;
+use crate::sync::{self, lock};
 
 /// Mutators hand over references that they overwrite, and new objects are born marked.
 pub const BARRIER_LOG: u32 = 1;
@@ -102,11 +103,6 @@ pub struct Shared {
     generation: u64,
 }
 
-/// Locks, whatever a thread that panicked left: all data behind these locks is valid between any two statements.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Ends the process when a rendezvous panics: the mutators would sleep for ever.
 struct AbortOnPanic {
     /// The thread was unwinding before: a heap that is dropped by a panic elsewhere is closed like any other.
@@ -128,9 +124,7 @@ impl Shared {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let mut hash_key = [0_u64; 2];
         for word in &mut hash_key {
-            use std::hash::{BuildHasher, Hasher};
-            // The standard library's random state: keys from the kernel, new for each.
-            *word = std::hash::RandomState::new().build_hasher().finish();
+            *word = sync::random();
         }
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),

@@ -1,5 +1,6 @@
-//! The primitives that the protocols are written on: the real ones, or loom's, so that the model checker runs the
-//! same source. The asymmetric fence is modelled by a full fence on both sides: loom cannot see into membarrier.
+//! The primitives that everything concurrent here is written on: the real ones, or loom's, so that the model checker runs
+//! the same source, or those of the simulator (feature `simulate`), which decides by a seed who runs when. The asymmetric
+//! fence is modelled by a full fence on both sides: loom cannot see into membarrier.
 
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU32, Ordering};
@@ -53,7 +54,9 @@ impl Word {
             }
         }
         #[cfg(not(loom))]
-        subduct_kernel::futex::wait(&self.atomic, expected, None);
+        if !simulated::wait(&self.atomic, expected) {
+            subduct_kernel::futex::wait(&self.atomic, expected, None);
+        }
     }
 
     /// Wakes everybody who sleeps on the word.
@@ -64,7 +67,9 @@ impl Word {
             self.queue.1.notify_all();
         }
         #[cfg(not(loom))]
-        subduct_kernel::futex::wake_all(&self.atomic);
+        if !simulated::wake_all(&self.atomic) {
+            subduct_kernel::futex::wake_all(&self.atomic);
+        }
     }
 }
 
@@ -83,9 +88,133 @@ pub fn relax(attempt: u32) {
         loom::thread::yield_now();
     }
     #[cfg(not(loom))]
-    if attempt < 64 {
+    if attempt < 64 && !simulated::is_running() {
         std::hint::spin_loop();
     } else {
+        yield_now();
+    }
+}
+
+/// Gives the processor away.
+#[cfg(not(loom))]
+pub fn yield_now() {
+    if !simulated::give_way() {
         std::thread::yield_now();
+    }
+}
+
+/// A place where another thread may come in between: nothing, but for the simulator.
+#[inline]
+pub fn point() {
+    #[cfg(not(loom))]
+    simulated::point();
+}
+
+#[cfg(not(loom))]
+pub use blocking::*;
+
+/// Locks, waiting and threads: what the collector and the allocator use outside the fault path.
+#[cfg(not(loom))]
+mod blocking {
+    use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+    use super::simulated;
+
+    /// Locks, whatever a thread that panicked left: all data behind the locks of this crate is valid between any two
+    /// statements.
+    pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        simulated::point();
+        if simulated::is_running() {
+            loop {
+                match mutex.try_lock() {
+                    Ok(guard) => return guard,
+                    Err(std::sync::TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                    Err(std::sync::TryLockError::WouldBlock) => drop(simulated::give_way()),
+                }
+            }
+        }
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change; may return early.
+    pub fn wait_changed<'m, T>(mutex: &'m Mutex<T>, changed: &Condvar, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
+        if simulated::is_running() {
+            drop(guard);
+            simulated::give_way();
+            return lock(mutex);
+        }
+        changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A thread of a heap.
+    pub struct Thread(std::thread::JoinHandle<()>, simulated::Ticket);
+
+    /// Starts a thread.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
+        let ticket = simulated::Ticket::new();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let handle = thread.spawn({
+            let ticket = ticket.clone();
+            move || ticket.run(run)
+        })?;
+        Ok(Thread(handle, ticket))
+    }
+
+    impl Thread {
+        /// Waits for its end.
+        pub fn join(self) {
+            self.1.wait_ended();
+            let joined = self.0.join();
+            debug_assert!(joined.is_ok(), "a heap's thread aborts the process instead of panicking");
+        }
+    }
+
+    /// A random word: from the kernel, or from the simulator's seed.
+    #[must_use]
+    pub fn random() -> u64 {
+        use std::hash::{BuildHasher, Hasher};
+        simulated::random().unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish())
+    }
+}
+
+#[cfg(all(not(loom), feature = "simulate"))]
+pub use crate::simulator::scheduler as simulated;
+
+/// Without the simulator: never in the way.
+#[cfg(all(not(loom), not(feature = "simulate")))]
+mod simulated {
+    use std::sync::atomic::AtomicU32;
+
+    pub fn is_running() -> bool {
+        false
+    }
+    pub fn point() {}
+    pub fn give_way() -> bool {
+        false
+    }
+    pub fn wait(_word: &AtomicU32, _expected: u32) -> bool {
+        false
+    }
+    pub fn wake_all(_word: &AtomicU32) -> bool {
+        false
+    }
+    pub fn random() -> Option<u64> {
+        None
+    }
+
+    #[derive(Clone)]
+    pub struct Ticket;
+
+    impl Ticket {
+        pub fn new() -> Self {
+            Self
+        }
+        pub fn run(self, run: impl FnOnce()) {
+            run();
+        }
+        pub fn wait_ended(&self) {}
     }
 }

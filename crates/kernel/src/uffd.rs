@@ -105,6 +105,7 @@ impl Userfaultfd {
     /// # Errors
     /// `ENOSYS` or `EPERM` where the call is filtered (containers), `EINVAL` for a feature this kernel lacks, `EMFILE`.
     pub fn new(features: u64) -> Result<Self> {
+        // [kernel.uffd.user-mode-only] [kernel.uffd.features]
         let fd = open("allow the userfaultfd system call (container seccomp profile), or use another delivery")?;
         let mut api = Api { api: UFFD_API, features, ioctls: 0 };
         // SAFETY: `api` is the structure UFFDIO_API reads and writes.
@@ -122,6 +123,13 @@ impl Userfaultfd {
         Ok(Self { numbers: [fd.into_raw_fd(), spare.into_raw_fd()], current: AtomicUsize::new(0) })
     }
 
+    /// One that is connected to nothing, for kernels that are simulated.
+    #[cfg(feature = "inject")]
+    #[must_use]
+    pub fn detached() -> Self {
+        Self { numbers: [RawFd::MAX - 1, RawFd::MAX], current: AtomicUsize::new(0) }
+    }
+
     /// Registers a range for missing and minor faults. Both: with minor faults alone the kernel fills a hole with
     /// zeros and says nothing, with missing faults alone it maps pages of the file and says nothing.
     ///
@@ -129,6 +137,8 @@ impl Userfaultfd {
     /// `EINVAL` for a range that is not shared memory, `EBUSY` when another descriptor has it, `ENOMEM`.
     pub fn register(&self, address: usize, length: usize) -> Result<()> {
         let range = Range { start: address as u64, len: length as u64 };
+        // [kernel.uffd.minor.with-missing] [kernel.uffd.minor.alone-fills-holes]
+        // [kernel.uffd.missing.alone-maps-cached] [kernel.uffd.register.mapped-pages]
         let mut register = Register { range, mode: REGISTER_MODE_MISSING | REGISTER_MODE_MINOR, ioctls: 0 };
         self.control(inject::Call::Register, |fd| {
             // SAFETY: `register` is the structure UFFDIO_REGISTER reads and writes.
@@ -218,6 +228,7 @@ impl Userfaultfd {
     /// The addresses of faults that wait to be served, at most as many as there is room for. No allocation, no lock.
     pub fn read_faults(&self, addresses: &mut [usize; FAULTS_MAX]) -> usize {
         let mut messages = [Message::default(); FAULTS_MAX];
+        // [kernel.uffd.missing.event] [kernel.uffd.minor.event]
         // SAFETY: the buffer is valid for its length; the kernel writes whole messages.
         let bytes = unsafe { libc::read(self.raw(), messages.as_mut_ptr().cast(), size_of_val(&messages)) };
         let read = usize::try_from(bytes).unwrap_or(0) / size_of::<Message>();
@@ -234,6 +245,7 @@ impl Userfaultfd {
 impl Drop for Userfaultfd {
     fn drop(&mut self) {
         for fd in &self.numbers[self.current.load(Ordering::Relaxed).min(2)..] {
+            // [kernel.uffd.close-ends-registrations] [kernel.uffd.close-wakes]
             // SAFETY: ours, and not lost as far as we know.
             unsafe { libc::close(*fd) };
         }
@@ -254,9 +266,11 @@ pub fn is_lost(errno: i32) -> bool {
 #[must_use]
 pub fn unregister_pages(fd: RawFd, address: usize, length: usize) -> i32 {
     let mut range = Range { start: address as u64, len: length as u64 };
+    // [kernel.uffd.unregister.ends-faults] [kernel.uffd.unregister-wakes-missing]
     // SAFETY: `range` is the structure UFFDIO_UNREGISTER reads.
     let ended = unsafe { libc::ioctl(fd, UNREGISTER, &raw mut range) };
     if ended == 0 {
+        // [kernel.uffd.unregister-then-wake-minor]
         wake(fd, address, length);
     }
     ended
@@ -265,6 +279,7 @@ pub fn unregister_pages(fd: RawFd, address: usize, length: usize) -> i32 {
 /// Wakes threads that sleep in a range. Fault path.
 pub fn wake(fd: RawFd, address: usize, length: usize) {
     let mut range = Range { start: address as u64, len: length as u64 };
+    // [kernel.uffd.wake.nobody-waits]
     // SAFETY: `range` is the structure UFFDIO_WAKE reads; a failure would only mean that nobody waits.
     unsafe { libc::ioctl(fd, WAKE, &raw mut range) };
 }
@@ -279,11 +294,13 @@ pub fn continue_pages(fd: RawFd, address: usize, length: usize) -> Continued {
     if let Some(errno) = inject::refusal(inject::Call::Continue) {
         return Continued { mapped: 0, errno };
     }
+    // [kernel.uffd.continue.same-page] [kernel.uffd.continue.sees-alias] [kernel.uffd.continue.batch]
     // SAFETY: `arguments` is the structure UFFDIO_CONTINUE reads and writes.
     if unsafe { libc::ioctl(fd, CONTINUE, &raw mut arguments) } == 0 {
         return Continued { mapped: length, errno: 0 };
     }
     let errno = errno();
+    // [kernel.uffd.continue.partial]
     // A negative count repeats the errno: nothing was mapped.
     Continued { mapped: usize::try_from(arguments.mapped).unwrap_or(0), errno }
 }
@@ -293,6 +310,7 @@ pub fn continue_pages(fd: RawFd, address: usize, length: usize) -> Continued {
 /// # Errors
 /// As [`Userfaultfd::new`].
 pub fn features() -> Result<u64> {
+    // [kernel.uffd.api-once] [kernel.uffd.api-unknown-feature]
     let fd = open("")?;
     let mut api = Api { api: UFFD_API, features: 0, ioctls: 0 };
     // SAFETY: `api` is the structure UFFDIO_API reads and writes.

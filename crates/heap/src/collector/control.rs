@@ -1,12 +1,13 @@
 //! How threads ask for cycles and wait for them, and the collector's main loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 
 use crate::collector::cycle::run_cycle;
 use crate::fault::fatal;
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::stats::CycleReport;
+use crate::sync::{lock, wait_changed};
 
 /// What a cycle is to do. Ordered: a cycle does for every kind below its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +61,7 @@ impl Control {
         state.kind = state.kind.max(kind);
         self.changed.notify_all();
         while state.completed < mine && !state.stop {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait_changed(&self.state, &self.changed, state);
         }
         if state.completed < mine { None } else { state.last.clone() }
     }
@@ -70,7 +71,7 @@ impl Control {
         let mut state = lock(&self.state);
         let running = state.begun;
         while state.completed < running && !state.stop {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait_changed(&self.state, &self.changed, state);
         }
     }
 
@@ -84,7 +85,7 @@ impl Control {
     fn next(&self) -> Option<Kind> {
         let mut state = lock(&self.state);
         while state.wanted <= state.begun && !state.stop {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait_changed(&self.state, &self.changed, state);
         }
         if state.stop {
             return None;

@@ -41,9 +41,10 @@ use crate::collector::flip::{self, Flip};
 use crate::collector::marking;
 use crate::compact::mover::Counters;
 use crate::compact::plan::{self, Eagerness, Plan};
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::space::{Role, Window};
 use crate::stats::CycleReport;
+use crate::sync::lock;
 use crate::verify;
 
 /// Regions are evacuated in an ordinary cycle when at most this share of them is alive.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use subduct_kernel::KernelError;
-use subduct_kernel::uffd::Userfaultfd;
 
 use crate::compact::Plan;
 use crate::fault::handler;
 use crate::fork;
 use crate::options::Delivery;
-use crate::shared::{BARRIER_PAGES, Shared, lock};
+use crate::shared::{BARRIER_PAGES, Shared};
 use crate::space::{Role, Window};
+use crate::sync::lock;
 use crate::verify;
 
 /// Bytes of the shadow that are taken down with the address-space lock held once.
@@ -31,40 +31,6 @@ pub struct Flip {
     pub fallback: Option<String>,
     /// What the second tracer saw right before, with `verify`.
     pub before: Option<verify::Snapshot>,
-}
-
-/// Does on one page everything that a concurrent move through userfaultfd does, and returns a descriptor for doing it
-/// again. Trying is the only way to know: distributions change kernels, and containers filter calls.
-///
-/// # Errors
-/// The first call that does not work here.
-pub fn try_out(features: u64) -> Result<Userfaultfd, KernelError> {
-    use std::os::fd::AsFd;
-    use subduct_kernel::memfd::Memfd;
-    use subduct_kernel::memory::Reservation;
-    use subduct_kernel::uffd::continue_pages;
-
-    let page = subduct_kernel::page_size();
-    let userfaultfd = Userfaultfd::new(features)?;
-    let file = Memfd::new("subduct-try", page)?;
-    let range = Reservation::new(2 * page, page)?;
-    let (view, shadow) = (range.base(), range.base() + page);
-    range.map_file(view, page, file.as_fd(), 0)?;
-    file.populate(0, page)?;
-    range.move_page_tables(view, shadow, page)?;
-    userfaultfd.register(view, page)?;
-    let continued = continue_pages(userfaultfd.raw(), view, page);
-    userfaultfd.unregister(view, page)?;
-    if continued.errno == 0 {
-        return Ok(userfaultfd);
-    }
-    Err(KernelError {
-        call: "ioctl(UFFDIO_CONTINUE)",
-        address: view,
-        length: page,
-        errno: continued.errno,
-        remedy: "minor faults on shared memory need Linux 5.14; delivery=\"software\" works without",
-    })
 }
 
 /// Flips: from its return on mutators see objects in their new places only.
@@ -112,11 +78,11 @@ fn prepare(shared: &Shared, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError>
     let windows = &shared.mover.space.windows;
     for (start, end) in leaf_runs {
         windows.open_shadow(*start, *end)?;
-        userfaultfd.register(windows.view().address(*start), (end - start) as usize)?;
+        windows.arm(userfaultfd, *start, *end)?;
         // [kernel.uffd.continue.dropped-again]
         // Recycled regions are still mapped from their last use: [inv.leaf.armed] no fault would tell that they are not
         // built.
-        windows.drop_entries(windows.view(), *start, *end)?;
+        windows.drop_view_entries(*start, *end)?;
     }
     Ok(())
 }
@@ -136,7 +102,7 @@ fn begin_move(shared: &Shared, flip: &mut Flip) -> Result<(), KernelError> {
     // [kernel.mremap.dontunmap.advice-kept]
     windows.move_view_to_shadow()?;
     flip.shadow_in_use = true;
-    userfaultfd.register(windows.view().address(0), windows.geometry().window_bytes(Window::Slots) as usize)?;
+    windows.arm(userfaultfd, 0, windows.geometry().window_bytes(Window::Slots))?;
     shared.mover.begin(Some(userfaultfd.usable()));
     flip.is_moving = true;
     Ok(())
@@ -148,10 +114,7 @@ fn disarm_leaves(shared: &Shared, leaf_runs: &[(u64, u64)]) {
     // [kernel.uffd.unregister.not-registered] [kernel.uffd.register.part-splits]
     // A run that was never registered is fine: unregistering an ordinary mapping does nothing.
     let disarmed = lock(&shared.userfaultfd).as_ref().is_none_or(|userfaultfd| {
-        let disarm = |(start, end): &(u64, u64)| {
-            userfaultfd.unregister(windows.view().address(*start), (end - start) as usize).is_ok()
-        };
-        leaf_runs.iter().all(disarm)
+        leaf_runs.iter().all(|(start, end)| windows.disarm(userfaultfd, *start, *end).is_ok())
     });
     if !disarmed {
         replace_descriptor(shared);
@@ -170,7 +133,8 @@ fn replace_descriptor(shared: &Shared) {
         }
     }
     // Without a new one this heap goes on with everything moved in the pause.
-    *userfaultfd = shared.delivery.features().and_then(|features| Userfaultfd::new(features).ok()).map(Arc::new);
+    let windows = &shared.mover.space.windows;
+    *userfaultfd = shared.delivery.features().and_then(|features| windows.open_again(features).ok()).map(Arc::new);
     if let Some(new) = userfaultfd.as_ref() {
         new.numbers().into_iter().for_each(fork::close_in_child);
         if let Some(monitor) = lock(&shared.monitor).as_ref() {
@@ -196,9 +160,8 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
         if shared.delivery == Delivery::Software {
             shared.set_barrier(0);
         }
-        let slots_bytes = windows.geometry().window_bytes(Window::Slots) as usize;
-        let ended =
-            lock(&shared.userfaultfd).as_ref().map(|uffd| uffd.unregister(windows.view().address(0), slots_bytes));
+        let slots_end = windows.geometry().window_bytes(Window::Slots);
+        let ended = lock(&shared.userfaultfd).as_ref().map(|userfaultfd| windows.disarm(userfaultfd, 0, slots_end));
         match ended {
             Some(Ok(())) => disarm_leaves(shared, &flip.leaf_runs),
             Some(Err(_)) => replace_descriptor(shared),
@@ -228,7 +191,7 @@ fn retire_shadow(shared: &Shared) {
     let mut slice: Option<(u64, u64)> = None;
     let flush = |slice: &mut Option<(u64, u64)>| {
         if let Some((start, end)) = slice.take() {
-            retire_all(space.windows.drop_entries(space.windows.shadow(), start, end));
+            retire_all(space.windows.drop_shadow_entries(start, end));
         }
     };
     for (id, region) in space.regions.iter(Window::Slots) {

@@ -15,11 +15,12 @@
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use subduct_kernel::uffd::{continue_pages, is_lost, unregister_pages};
+use subduct_kernel::uffd::is_lost;
 
 use crate::compact::Mover;
 use crate::fault::fatal;
 use crate::space::PageId;
+use crate::sync::yield_now;
 
 /// How often an install is tried again before another way is taken.
 const AGAIN_MAX: u32 = 1_000;
@@ -75,38 +76,38 @@ impl Mover {
             return;
         }
         let geometry = self.space.geometry();
-        let mut address = self.space.windows.view().address(geometry.page_start(first));
-        let stop = self.space.windows.view().address(geometry.page_start(end));
+        let (mut at, stop) = (geometry.page_start(first), geometry.page_start(end));
         let mut again = 0;
-        while address < stop {
+        while at < stop {
             let fd = self.installer.current();
-            let done = continue_pages(fd, address, stop - address);
-            address += done.mapped;
+            let done = self.space.windows.install(fd, at, stop);
+            at += done.mapped as u64;
             match done.errno {
                 0 => return,
                 // [kernel.uffd.continue.eexist]
-                libc::EEXIST => address += geometry.page_bytes() as usize,
+                libc::EEXIST => at += geometry.page_bytes(),
                 libc::EAGAIN if done.mapped > 0 => {}
                 libc::EAGAIN | libc::ENOMEM if again < AGAIN_MAX => {
                     again += 1;
                     self.counters.installs_again.fetch_add(1, Ordering::Relaxed);
-                    std::thread::yield_now();
+                    yield_now();
                 }
                 // Lost by this thread, or by another one meanwhile.
                 errno if is_lost(errno) && (self.installer.lose(fd) || self.installer.current() != fd) => {}
                 // [kernel.uffd.continue.not-registered]
                 _ if self.is_ending() => return,
                 // [kernel.uffd.continue.hole]
-                errno => return self.expose(address, stop - address, errno),
+                errno => return self.expose(at, stop, errno),
             }
         }
     }
 
     /// Ends the registration of pages that are ready but cannot be mapped: whoever touches them gets them from the file.
     #[cold]
-    fn expose(&self, address: usize, length: usize, errno: i32) {
-        if unregister_pages(self.installer.current(), address, length) != 0 {
-            fatal("a page can neither be installed nor exposed", address, errno);
+    fn expose(&self, start: u64, end: u64, errno: i32) {
+        let windows = &self.space.windows;
+        if windows.expose(self.installer.current(), start, end) != 0 {
+            fatal("a page can neither be installed nor exposed", windows.view().address(start), errno);
         }
         self.counters.runs_unregistered.fetch_add(1, Ordering::Relaxed);
     }

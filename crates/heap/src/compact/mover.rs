@@ -191,6 +191,22 @@ impl Mover {
         }
     }
 
+    /// An access to the view in a simulation: what the processor, the kernel and the SIGBUS handler do to one.
+    #[cfg(feature = "simulate")]
+    pub fn access(&self, offset: u64, bytes: u64) {
+        for page in self.space.geometry().pages(offset, offset + bytes) {
+            let start = self.space.geometry().page_start(PageId(page));
+            while !self.space.windows.goes_through(start) {
+                if self.is_moving() {
+                    self.counters.faults.fetch_add(1, Ordering::Relaxed);
+                    self.serve(start);
+                } else {
+                    crate::sync::yield_now();
+                }
+            }
+        }
+    }
+
     /// Whether a move is under way in which nothing but a look at the page's state tells whether it is ready.
     #[must_use]
     pub fn is_watched(&self) -> bool {

@@ -20,7 +20,7 @@
 //! `[inv.page.claim-once]` Between two resets exactly one `claim` of a page succeeds.
 //! `[inv.page.ready-after]` Whoever sees Ready sees everything the claimer wrote before `publish`.
 
-use crate::sync::{Ordering, Word, relax};
+use crate::sync::{Ordering, Word, point, relax};
 
 const PENDING: u32 = 0;
 const CLAIMED: u32 = 1;
@@ -49,6 +49,7 @@ impl PageState {
     /// Tries to become the one who makes the page ready.
     #[inline]
     pub fn claim(&self) -> Claim {
+        point();
         // Acquire on success: the plan and the marks that the claimer is about to use were written before the page
         // was reset. Acquire on failure: [inv.page.ready-after].
         match self.0.compare_exchange(PENDING, CLAIMED, Ordering::Acquire, Ordering::Acquire) {
@@ -60,6 +61,7 @@ impl PageState {
 
     /// Declares the page ready. Only for the one who claimed it.
     pub fn publish(&self) {
+        point();
         // Release: [inv.page.ready-after]. A swap, because a waiter may have changed Claimed to Awaited.
         let before = self.0.swap(READY, Ordering::Release);
         debug_assert!(before == CLAIMED || before == AWAITED, "[inv.page.claim-once] published from state {before}");

@@ -3,11 +3,12 @@
 //! Handles lie in regions of the slots window, so that the flip covers them and their pages are fixed lazily like any
 //! other: no root is updated in the pause. A handle's slot holds a reference, or is empty while the handle is free.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::space::layout::REGION_BYTES;
 use crate::space::{RegionId, Shortage, Space};
+use crate::sync::lock;
 
 /// Handles in one region.
 const PER_REGION: u32 = (REGION_BYTES / 8) as u32;
@@ -69,7 +70,7 @@ impl HandleTable {
     /// # Errors
     /// [`Shortage`] when the table cannot grow.
     pub fn take(&self, space: &Space, to: &mut Vec<Handle>, count: usize) -> Result<(), Shortage> {
-        let free = &mut *self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = &mut *lock(&self.free);
         if free.handles.is_empty() {
             if free.next == free.end {
                 self.grow(space, free)?;
@@ -87,7 +88,7 @@ impl HandleTable {
 
     /// Takes back handles whose slots are empty.
     pub fn give_back(&self, handles: impl Iterator<Item = Handle>) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).handles.extend(handles);
+        lock(&self.free).handles.extend(handles);
     }
 
     fn grow(&self, space: &Space, free: &mut Free) -> Result<(), Shortage> {

@@ -9,9 +9,10 @@ use crate::clock;
 use crate::mutator::handles::Handle;
 use crate::mutator::thread::{Local, Mutator, POLL_ROOTS};
 use crate::object::{Header, Kind, Ref, Value};
-use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_TRACK, Interned, Shared, lock};
+use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_TRACK, Interned, Shared};
 use crate::space::layout::{CHUNK_BYTES, LARGE_BYTES};
 use crate::space::{Chunk, Window};
+use crate::sync::lock;
 
 /// Log entries that a thread keeps before it hands them to the marker.
 const LOG_MAX: usize = 1024;
@@ -62,6 +63,8 @@ impl<'h> Op<'h> {
     /// With `software` delivery, makes the pages of a range ready before they are touched.
     #[inline]
     fn touch(&self, offset: u64, bytes: u64) {
+        #[cfg(feature = "simulate")]
+        self.shared.mover.access(offset, bytes);
         if self.barrier & BARRIER_PAGES != 0 {
             self.shared.mover.ensure_ready(offset, bytes);
         }

@@ -12,7 +12,7 @@
 //! `[inv.gate.visible]` What a thread did in operations before is visible to the collector inside the rendezvous, and
 //! what the collector did there is visible to operations after it.
 
-use crate::sync::{Ordering, Word, heavy_fence, light_fence, relax};
+use crate::sync::{Ordering, Word, heavy_fence, light_fence, point, relax};
 
 const OUTSIDE: u32 = 0;
 const INSIDE: u32 = 1;
@@ -52,6 +52,7 @@ impl Presence {
             // Relaxed: the heavy fence of the other side makes this store visible, or makes us see the closed gate.
             self.0.store(INSIDE, Ordering::Relaxed);
             light_fence();
+            point();
             // Acquire: [inv.gate.visible], pairs with the release in `open`.
             if gate.0.load(Ordering::Acquire) == OPEN {
                 return;
@@ -67,6 +68,7 @@ impl Presence {
         // Release: [inv.gate.visible], pairs with the acquire in `close`.
         self.0.store(OUTSIDE, Ordering::Release);
         light_fence();
+        point();
         // The collector may sleep on this word. If this load misses the closed gate, then it comes before the collector's
         // heavy fence, which then makes the store visible before the collector looks.
         if gate.is_closed() {
@@ -96,12 +98,14 @@ impl Gate {
         // Relaxed: the heavy fence orders it before the looks at the presences.
         self.0.store(CLOSED, Ordering::Relaxed);
         heavy_fence();
+        point();
         for presence in presences {
             let mut attempt = 0;
             // Acquire: [inv.gate.visible].
             while presence.0.load(Ordering::Acquire) == INSIDE {
                 if attempt < PRESENCE_SPINS {
                     std::hint::spin_loop();
+                    point();
                 } else {
                     presence.0.wait(INSIDE);
                 }

@@ -75,14 +75,26 @@ impl Mutator {
 /// The mutators of one thread, by heap; tells the heaps when the thread ends.
 struct OfThread(Vec<(u64, Arc<Mutator>)>);
 
-impl Drop for OfThread {
-    fn drop(&mut self) {
+impl OfThread {
+    fn end(&mut self) {
         LAST.set((0, std::ptr::null()));
-        for (_, mutator) in &self.0 {
+        for (_, mutator) in self.0.drain(..) {
             // Release: the collector that sees it takes over everything the thread wrote.
             mutator.ended.store(true, Ordering::Release);
         }
     }
+}
+
+impl Drop for OfThread {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Does now what happens when the thread ends, for simulations, in which ends have their place in the order of things.
+#[cfg(feature = "simulate")]
+pub fn end_now() {
+    OF_THREAD.with(|of_thread| of_thread.borrow_mut().end());
 }
 
 thread_local! {

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use subduct_kernel::KernelError;
 
 use super::layout::{Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
 use super::region::{RegionTable, Role};
 use super::windows::Windows;
+use crate::sync::lock;
 
 /// Part of a region handed to one mutator: offsets of its first byte and behind its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -138,7 +139,7 @@ impl Space {
 
     fn lock(&self) -> MutexGuard<'_, [WindowState; 2]> {
         // A panic of another thread inside the lock leaves sets that are still true of the region table.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Takes `bytes` of the budget, giving up pooled regions where that helps.
@@ -161,7 +162,7 @@ impl Space {
     fn punch(&self, id: RegionId) {
         let region = self.regions.get(id);
         let bytes = region.resident_bytes();
-        let punched = self.windows.file().punch(id.start() as usize, REGION_BYTES as usize);
+        let punched = self.windows.punch(id.start(), id.end());
         assert!(punched.is_ok(), "{}", punched.unwrap_err());
         region.set_resident_bytes(0);
         self.charged_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -176,10 +177,10 @@ impl Space {
         }
         let wanted = bytes.next_multiple_of(POPULATE_BYTES).min(REGION_BYTES);
         self.charge(state, wanted - resident, limit)?;
-        let start = (id.start() + resident) as usize;
-        if let Err(error) = self.windows.file().populate(start, (wanted - resident) as usize) {
+        let (start, end) = (id.start() + resident, id.start() + wanted);
+        if let Err(error) = self.windows.populate(start, end) {
             // Part of it may have become resident: punched again, so that the charge stays exact.
-            let undone = self.windows.file().punch(start, (wanted - resident) as usize);
+            let undone = self.windows.punch(start, end);
             debug_assert!(undone.is_ok());
             self.charged_bytes.fetch_sub(wanted - resident, Ordering::Relaxed);
             return Err(Shortage::Kernel(error));
@@ -307,9 +308,9 @@ impl Space {
             state[window.index()].holes.remove(&id);
         }
         let made = self.charge(state, resident, Limit::Mutator).and_then(|()| {
-            let populated = self.windows.file().populate(first.start() as usize, resident as usize);
+            let populated = self.windows.populate(first.start(), first.start() + resident);
             populated.map_err(|error| {
-                let undone = self.windows.file().punch(first.start() as usize, resident as usize);
+                let undone = self.windows.punch(first.start(), first.start() + resident);
                 debug_assert!(undone.is_ok());
                 self.charged_bytes.fetch_sub(resident, Ordering::Relaxed);
                 Shortage::Kernel(error)

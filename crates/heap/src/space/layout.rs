@@ -6,6 +6,8 @@
 use std::ops::Range;
 
 const REGION_SHIFT: u32 = 21;
+/// Windows are whole multiples of this: what the kernel moves by one pointer. Simulated kernels move anything.
+pub const WINDOW_UNIT_BYTES: u64 = if cfg!(feature = "simulate") { 1 << REGION_SHIFT } else { 1 << 30 };
 /// Bytes of a region: the unit of allocation and evacuation.
 pub const REGION_BYTES: u64 = 1 << REGION_SHIFT;
 /// Objects above this size in bytes get regions of their own and do not move.
@@ -113,15 +115,15 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Geometry for OS pages of `page_bytes` and windows of whole GiB.
+    /// Geometry for OS pages of `page_bytes` and windows of whole [`WINDOW_UNIT_BYTES`].
     ///
     /// # Panics
-    /// When a window is no multiple of 1 GiB, or there are more pages than a page number counts.
+    /// When a window is no multiple of that, or there are more pages than a page number counts.
     #[must_use]
     pub fn new(page_bytes: usize, slots_bytes: u64, leaves_bytes: u64) -> Self {
         let page_shift = page_bytes.trailing_zeros();
         assert!(page_bytes.is_power_of_two() && u64::from(page_shift) <= u64::from(REGION_SHIFT));
-        assert!((slots_bytes | leaves_bytes) & (subduct_kernel::GIB as u64 - 1) == 0, "windows are whole GiB");
+        assert!((slots_bytes | leaves_bytes) & (WINDOW_UNIT_BYTES - 1) == 0, "windows are whole units");
         assert!((slots_bytes + leaves_bytes) >> page_shift <= u64::from(u32::MAX), "too many pages");
         Self { page_shift, window_bytes: [slots_bytes, leaves_bytes] }
     }

@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub mod layout;
+mod mapping;
 pub mod region;
 pub mod table;
 pub mod windows;

@@ -7,7 +7,8 @@
 //! memfd    |rrrrrrrrrrrrrrrrrrr..|llllllllllll......|   the same offsets
 //! ```
 //!
-//! All raw access to heap memory is in this file: everything else works with offsets and a [`Base`].
+//! All raw access to heap memory is in this file: everything else works with offsets and a [`Base`]. All system calls
+//! about it are in [`super::mapping`].
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
@@ -16,7 +17,7 @@ use subduct_kernel::memfd::Memfd;
 use subduct_kernel::memory::Reservation;
 use subduct_kernel::{GIB, Result};
 
-use super::layout::{Geometry, Window};
+use super::layout::Geometry;
 
 /// Where offset 0 of the heap lies in one of its two ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +35,12 @@ impl Base {
 /// The memory of one heap.
 pub struct Windows {
     // Declared first: the mapping goes before the file.
-    reservation: Reservation,
-    memfd: Memfd,
+    pub(super) reservation: Reservation,
+    pub(super) memfd: Memfd,
     geometry: Geometry,
+    /// What stands for the kernel, in a simulation.
+    #[cfg(feature = "simulate")]
+    pub(super) simulated: Option<crate::simulator::kernel::Pages>,
 }
 
 impl Windows {
@@ -48,7 +52,16 @@ impl Windows {
         let total = geometry.total_bytes() as usize;
         let memfd = Memfd::new(name, total)?;
         let reservation = Reservation::new(2 * total, GIB)?;
-        let windows = Self { reservation, memfd, geometry };
+        #[cfg(feature = "simulate")]
+        let simulated = crate::simulator::scheduler::is_running()
+            .then(|| crate::simulator::kernel::Pages::new(geometry.total_bytes(), geometry.page_bytes()));
+        let windows = Self {
+            reservation,
+            memfd,
+            geometry,
+            #[cfg(feature = "simulate")]
+            simulated,
+        };
         // [kernel.memfd.two-views] [kernel.uffd.sigbus.system-call]
         windows.reservation.map_file(windows.view().0, total, windows.memfd.as_fd(), 0)?;
         Ok(windows)
@@ -77,43 +90,12 @@ impl Windows {
     #[inline]
     #[must_use]
     pub fn shadow(&self) -> Base {
+        #[cfg(feature = "simulate")]
+        if self.simulated.is_some() {
+            // The pages of a simulated view are always within reach.
+            return self.view();
+        }
         Base(self.reservation.base() + self.geometry.total_bytes() as usize)
-    }
-
-    /// Moves the page tables of the slots window from the view to the shadow.
-    ///
-    /// # Errors
-    /// As [`Reservation::move_page_tables`].
-    pub fn move_view_to_shadow(&self) -> Result<()> {
-        let length = self.geometry.window_bytes(Window::Slots) as usize;
-        self.reservation.move_page_tables(self.view().0, self.shadow().0, length)
-    }
-
-    /// Opens the shadow of a range of the leaves window, for building destinations.
-    ///
-    /// # Errors
-    /// As [`Reservation::map_file`].
-    pub fn open_shadow(&self, start: u64, end: u64) -> Result<()> {
-        let address = self.shadow().address(start);
-        // [kernel.uffd.continue.sees-alias]
-        self.reservation.map_file(address, (end - start) as usize, self.memfd.as_fd(), start as usize)
-    }
-
-    /// Turns a range of the shadow back into a reservation.
-    ///
-    /// # Errors
-    /// As [`Reservation::retire`].
-    pub fn close_shadow(&self, start: u64, end: u64) -> Result<()> {
-        self.reservation.retire(self.shadow().address(start), (end - start) as usize)
-    }
-
-    /// Drops the page-table entries of a range of the view or the shadow; the range stays mapped, the file keeps its
-    /// pages.
-    ///
-    /// # Errors
-    /// As [`Reservation::drop_entries`].
-    pub fn drop_entries(&self, base: Base, start: u64, end: u64) -> Result<()> {
-        self.reservation.drop_entries(base.address(start), (end - start) as usize)
     }
 
     fn check(&self, base: Base, offset: u64, bytes: u64) {

@@ -65,6 +65,8 @@ impl Kind {
 
 impl Search<'_> {
     fn word(&self, offset: u64) -> u64 {
+        #[cfg(feature = "simulate")]
+        self.mover.access(offset, 8);
         if self.mover.is_watched() {
             self.mover.ensure_ready(offset, 8);
         }
