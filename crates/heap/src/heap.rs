@@ -151,7 +151,7 @@ impl Heap {
         assert!(!mutator.presence.is_inside(), "[inv.op.not-nested] a heap operation inside a heap operation");
         let began_ticks = clock::ticks();
         mutator.presence.enter(&shared.gate);
-        let _leave = Leave { shared, mutator, began_ticks };
+        let leave = Leave { shared, mutator, began_ticks };
         if shared.is_closed() {
             return Err(self.closed().into());
         }
@@ -161,6 +161,12 @@ impl Heap {
         if result.is_ok() && mutator.has_prepared.load(Ordering::Relaxed) {
             // An operation that ran again may have needed less than it asked for before.
             shared.release_prepared(mutator);
+        }
+        drop(leave);
+        // Relaxed: set by this thread.
+        if mutator.has_refilled.load(Ordering::Relaxed) && !shared.is_closed() {
+            mutator.has_refilled.store(false, Ordering::Relaxed);
+            shared.mover.space.populate_ahead();
         }
         result.map_err(Stalled::Retry)
     }

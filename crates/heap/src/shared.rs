@@ -12,6 +12,7 @@ use crate::collector::monitor::Monitor;
 use crate::collector::pacing::Pacing;
 use crate::compact::Mover;
 use crate::fork;
+use crate::mutator::log::Logs;
 use crate::mutator::safepoint::Gate;
 use crate::mutator::{Handle, HandleTable, Mutator};
 use crate::object::Value;
@@ -95,7 +96,8 @@ pub struct Shared {
     pub roots: std::sync::OnceLock<Roots>,
     barrier: AtomicU32,
     mutators: Mutex<Vec<Arc<Mutator>>>,
-    logs: Mutex<Vec<Vec<Value>>>,
+    /// References that mutators overwrote while marking.
+    pub logs: Logs<Value>,
     /// Handles that were dropped while their thread was ending.
     orphans: Mutex<Vec<Handle>>,
     move_epoch: AtomicU64,
@@ -141,7 +143,7 @@ impl Shared {
             roots: std::sync::OnceLock::new(),
             barrier: AtomicU32::new(0),
             mutators: Mutex::default(),
-            logs: Mutex::default(),
+            logs: Logs::default(),
             orphans: Mutex::default(),
             move_epoch: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -215,16 +217,6 @@ impl Shared {
         if self.pacing.is_due(self.mover.space.allocated_bytes()) {
             self.control.request();
         }
-    }
-
-    /// Takes a full log from a mutator.
-    pub fn hand_over_log(&self, log: Vec<Value>) {
-        lock(&self.logs).push(log);
-    }
-
-    /// The logs handed over so far.
-    pub fn take_logs(&self) -> Vec<Vec<Value>> {
-        std::mem::take(&mut *lock(&self.logs))
     }
 
     /// Remembers a handle whose thread is ending and cannot begin an operation.

@@ -60,7 +60,7 @@ pub fn run(shared: &Shared) -> Marked {
     let mut end_us: f64 = 0.0;
     loop {
         marker.drain();
-        shared.take_logs().into_iter().flatten().for_each(|value| marker.push(value));
+        shared.logs.take().into_iter().for_each(|value| marker.push(value));
         marker.drain();
         let (born, pause_us) = shared.rendezvous(|mutators| try_end(shared, mutators, &mut marker));
         end_us = end_us.max(pause_us);
@@ -73,7 +73,7 @@ pub fn run(shared: &Shared) -> Marked {
 
 /// Takes the references that mutators have logged.
 fn take_logs(shared: &Shared, mutators: &[Arc<Mutator>]) -> Vec<Value> {
-    let mut logged: Vec<Value> = shared.take_logs().into_iter().flatten().collect();
+    let mut logged = shared.logs.take();
     for mutator in mutators {
         // SAFETY: inside the rendezvous.
         logged.append(&mut unsafe { mutator.local() }.log);

@@ -4,8 +4,9 @@
 //! other: no root is updated in the pause. A handle's slot holds a reference, or is empty while the handle is free.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::mutator::handle_map::HandleMap;
 use crate::space::layout::REGION_BYTES;
 use crate::space::{RegionId, Shortage, Space};
 use crate::sync::lock;
@@ -30,22 +31,14 @@ struct Free {
 
 /// All handles of one heap.
 pub struct HandleTable {
-    /// 1 + the number of each region of the table; 0 where there is none yet.
-    regions: Box<[AtomicU32]>,
+    map: HandleMap,
     free: Mutex<Free>,
-    /// Copy of `Free::next` for the marker.
-    next: AtomicU32,
     in_use: AtomicU64,
 }
 
 impl Default for HandleTable {
     fn default() -> Self {
-        Self {
-            regions: (0..REGIONS_MAX).map(|_| AtomicU32::new(0)).collect(),
-            free: Mutex::default(),
-            next: AtomicU32::new(0),
-            in_use: AtomicU64::new(0),
-        }
+        Self { map: HandleMap::new(REGIONS_MAX), free: Mutex::default(), in_use: AtomicU64::new(0) }
     }
 }
 
@@ -54,15 +47,13 @@ impl HandleTable {
     #[inline]
     #[must_use]
     pub fn slot(&self, handle: Handle) -> u64 {
-        // Acquire: pairs with the release in `grow`.
-        let region = self.regions[(handle.0 / PER_REGION) as usize].load(Ordering::Acquire);
-        debug_assert!(region != 0, "{handle:?} was never handed out");
-        RegionId(region - 1).start() + u64::from(handle.0 % PER_REGION) * 8
+        let region = self.map.region((handle.0 / PER_REGION) as usize);
+        RegionId(region.expect("[inv.handles.published]")).start() + u64::from(handle.0 % PER_REGION) * 8
     }
 
     /// Offsets of the slots of all handles that were ever handed out. Others may be handed out meanwhile.
     pub fn slots(&self) -> impl Iterator<Item = u64> {
-        (0..self.next.load(Ordering::Acquire)).map(|number| self.slot(Handle(number)))
+        (0..self.map.count()).map(|number| self.slot(Handle(number)))
     }
 
     /// Moves up to `count` free handles to `to`, at least one.
@@ -78,7 +69,7 @@ impl HandleTable {
             let end = free.end.min(free.next + count as u32);
             to.extend((free.next..end).map(Handle));
             free.next = end;
-            self.next.store(end, Ordering::Release);
+            self.map.publish_count(end);
         } else {
             let keep = free.handles.len().saturating_sub(count);
             to.extend(free.handles.drain(keep..));
@@ -93,15 +84,15 @@ impl HandleTable {
 
     fn grow(&self, space: &Space, free: &mut Free) -> Result<(), Shortage> {
         let ordinal = (free.end / PER_REGION) as usize;
-        if ordinal >= REGIONS_MAX {
+        if ordinal >= self.map.capacity() {
             return Err(Shortage::Fragmented);
         }
         let id = if free.end.is_multiple_of(PER_REGION) {
             let id = space.take_handles()?;
-            self.regions[ordinal].store(id.0 + 1, Ordering::Release);
+            self.map.publish_region(ordinal, id.0);
             id
         } else {
-            let id = RegionId(self.regions[ordinal].load(Ordering::Relaxed) - 1);
+            let id = RegionId(self.map.region(ordinal).expect("its first part is in use"));
             space.grow_handles(id, space.regions.get(id).resident_bytes() + 1)?;
             id
         };

@@ -1,7 +1,9 @@
 //! Threads that use the heap: when they are inside, what they own, how they hold on to objects.
 
+pub mod handle_map;
 #[cfg(not(loom))]
 pub mod handles;
+pub mod log;
 #[cfg(not(loom))]
 pub mod op;
 pub mod safepoint;

@@ -14,8 +14,6 @@ use crate::space::layout::{CHUNK_BYTES, LARGE_BYTES};
 use crate::space::{Chunk, Window};
 use crate::sync::lock;
 
-/// Log entries that a thread keeps before it hands them to the marker.
-const LOG_MAX: usize = 1024;
 /// Free handles that a thread fetches at a time; it gives half of twice as many back.
 const HANDLE_BATCH: usize = 64;
 
@@ -177,6 +175,8 @@ impl<'h> Op<'h> {
         let carved = self.shared.mover.space.carve(window, bytes, wanted);
         let Ok(chunk) = carved else { return Err(Retry::Space(Request { window, bytes })) };
         self.shared.note_allocation();
+        // Relaxed: read by this thread.
+        self.mutator.has_refilled.store(true, Ordering::Relaxed);
         if window == Window::Slots && self.shared.mover.is_moving() {
             self.shared.mover.prepare(chunk.start, chunk.end);
         }
@@ -233,10 +233,7 @@ impl<'h> Op<'h> {
     fn log(&mut self, value: Value) {
         let Some(object) = value.as_ref() else { return };
         if !self.shared.mover.marks.is_marked(object.offset()) {
-            self.local.log.push(value);
-            if self.local.log.len() >= LOG_MAX {
-                self.shared.hand_over_log(std::mem::take(&mut self.local.log));
-            }
+            self.shared.logs.push(&mut self.local.log, value);
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Mutator {
     pub prepared: Mutex<Vec<(Window, Chunk)>>,
     /// Whether there are any; lets an operation that needed none skip the lock.
     pub has_prepared: AtomicBool,
+    /// Its operation took a chunk: memory for the next one can be made resident while no collector waits for this thread.
+    pub has_refilled: AtomicBool,
     /// What its operation wished for last was not to be had. Read and written by the owner only.
     pub wish_declined: AtomicBool,
     /// The thread has ended; what it owned can be taken back.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use subduct_kernel::KernelError;
 
-use super::layout::{Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
+use super::layout::{CHUNK_BYTES, Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
 use super::region::{RegionTable, Role};
 use super::windows::Windows;
 use crate::sync::lock;
@@ -263,6 +263,21 @@ impl Space {
         };
         state[window.index()].current = Some(id);
         Ok(id)
+    }
+
+    /// Makes the room behind the latest chunks resident, so that the next ones cost no system call: a page takes some
+    /// microseconds, and inside an operation a flip would wait for them. Does nothing where memory is short.
+    pub fn populate_ahead(&self) {
+        let state = &mut *self.lock();
+        for window in Window::ALL {
+            let Some(id) = state[window.index()].current else { continue };
+            let region = self.regions.get(id);
+            let wanted = (region.used_bytes() + CHUNK_BYTES).min(REGION_BYTES);
+            if region.resident_bytes() < wanted {
+                // A shortage comes out again where the memory is needed.
+                let _ = self.populate(state, id, wanted, Limit::Mutator);
+            }
+        }
     }
 
     /// Whether a chunk of `bytes` could be carved now. Errs on the side of no.
