@@ -29,12 +29,12 @@ def eager_switching() -> Iterator[None]:
 class Hammer:
     """One thread's part: it alone writes its range of keys and its own list; it reads everybody's."""
 
-    def __init__(self, heap: Heap, thread: int, threads: int) -> None:
+    def __init__(self, heap: Heap, thread: int, threads: int, keys: int = KEYS_EACH) -> None:
         self.rng = random.Random(f"{SEED} {thread}")
         self.documents = heap.root["documents"]
         self.own_list = heap.root["lists"][thread]
-        self.range = range(thread * KEYS_EACH, (thread + 1) * KEYS_EACH)
-        self.everything = threads * KEYS_EACH
+        self.range = range(thread * keys, (thread + 1) * keys)
+        self.everything = threads * keys
         self.twin = {number: document(number) for number in self.range}
         self.list_twin: list[Any] = []
 
@@ -42,12 +42,20 @@ class Hammer:
         """Work until told to stop; returns the number of steps."""
         steps = 0
         while not stop.is_set():
-            self.rng.choice((self.replace, self.replace, self.delete, self.read_own, self.read_any, self.change_list))()
+            self.step()
             steps += 1
+        self.check()
+        return steps
+
+    def step(self) -> None:
+        """One random operation on heap and twin."""
+        self.rng.choice((self.replace, self.replace, self.delete, self.read_own, self.read_any, self.change_list))()
+
+    def check(self) -> None:
+        """Compare all that this thread owns."""
         assert self.own_list.to_python() == self.list_twin
         for key in self.range:
             assert (key in self.documents) is (key in self.twin)
-        return steps
 
     def replace(self) -> None:
         key, version = self.rng.choice(self.range), self.rng.randrange(1 << 40)
@@ -110,6 +118,26 @@ def test_threads_hammer_one_heap_while_cycles_run(make_heap: HeapMaker, threads:
         assert all(each.result() > 0 for each in work)
     expected = {key: value for hammer in hammers for key, value in hammer.twin.items()}
     assert heap.root["documents"].to_python() == expected
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_a_hundred_thousand_operations_while_every_64_kib_start_a_cycle(make_heap: HeapMaker) -> None:
+    threads, keys, steps = 4, 400, 25_000
+    heap = make_heap("64MiB", stress=64 * 1024)
+    heap.root["lists"] = [[] for _ in range(threads)]
+    fill(heap, threads * keys)
+    hammers = [Hammer(heap, thread, threads, keys) for thread in range(threads)]
+
+    def work(hammer: Hammer) -> None:
+        for _ in range(steps):
+            hammer.step()
+        hammer.check()
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, hammers))
+    expected = {key: value for hammer in hammers for key, value in hammer.twin.items()}
+    assert heap.root["documents"].to_python() == expected
+    assert heap.stats().moves > 10
 
 
 def test_threads_append_to_one_list(make_heap: HeapMaker) -> None:
