@@ -14,7 +14,7 @@ FIGURES = ("cycles_moved", "faults_served", "pages_ready")
 
 def main(path: Path) -> int:
     """Exit code: 0 if objects were moved and faults served through every delivery that this kernel allows."""
-    required = WITHOUT
+    required: tuple[str, ...] = WITHOUT
     if has_userfaultfd():
         required += THROUGH_USERFAULTFD
     else:

@@ -57,6 +57,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     let full = kind == Kind::Full;
     let mut report = CycleReport::begin(lock(&shared.figures).cycles + 1, shared.delivery, full);
     let counted = Counted::now(&shared.mover.counters);
+    let allocated_before = shared.mover.space.allocated_bytes();
     shared.prune_mutators();
     if kind == Kind::Flip {
         return flip_only(shared, report);
@@ -83,7 +84,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     }
     report.verified = verify::after_cycle(shared, before);
     counted.report(&shared.mover.counters, &mut report);
-    give_back(shared, &plan, full, &mut report);
+    give_back(shared, &plan, allocated_before, &mut report);
     report
 }
 
@@ -160,11 +161,12 @@ fn finish(shared: &Shared, plan: &Plan, flip: &Flip) {
 }
 
 /// Trims the pool, sets the pace, and writes the cycle into the books.
-fn give_back(shared: &Shared, plan: &Plan, full: bool, report: &mut CycleReport) {
+fn give_back(shared: &Shared, plan: &Plan, allocated_before: u64, report: &mut CycleReport) {
     let space = &shared.mover.space;
-    space.trim_pool(shared.pacing.pool_bytes(full));
+    space.trim_pool(shared.pacing.pool_bytes(report.full));
     let used = space.budget_bytes().saturating_sub(space.collector_room_bytes());
-    shared.pacing.after_cycle(space.allocated_bytes(), report.live_bytes, used);
+    let allocated = space.allocated_bytes();
+    shared.pacing.after_cycle(allocated, report.live_bytes, used, allocated - allocated_before);
     report.resident_bytes = space.windows.file().resident_bytes().unwrap_or(0);
     report.truncated = plan.truncated;
     report.regions_evacuated = plan.sources.len() as u64;

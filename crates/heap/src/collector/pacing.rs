@@ -1,8 +1,19 @@
 //! When the next cycle begins, and how much memory stays for reuse.
 //!
-//! A cycle begins when as much was allocated since the last as half of what was alive then, but at least 16 MiB, and
-//! never more than half of the room that the budget leaves: then the cycle ends before the memory does, as long as
-//! marking is faster than allocation. In a heap that is nearly full every 64th of the budget starts one.
+//! The model: after a cycle there is *room*, what the budget leaves, and the next cycle will see about as much allocated
+//! while it runs as the last one did, the *drain*. So that it ends before the memory does, it must begin while there is
+//! room for one and a half drains.
+//!
+//! ```text
+//!   |---------------- room ----------------|
+//!   |-- step --|------ 1.5 x drain --------|      step = min(live / 2, room / 2, room - 1.5 x drain)
+//!   ^          ^                           ^
+//!   last ends  next begins        mutators would wait
+//! ```
+//!
+//! `live / 2` keeps the memory that is dead but not collected in proportion; a step is at least 16 MiB, and in a heap
+//! that is nearly full a 64th of the budget. If the drain is larger than the room mutators wait, and
+//! `longest_stall_us` says for how long.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,7 +40,7 @@ impl Pacing {
             stress_bytes: options.stress_bytes,
             recycle: options.recycle,
         };
-        pacing.after_cycle(0, 0, 0);
+        pacing.after_cycle(0, 0, 0, 0);
         pacing
     }
 
@@ -41,10 +52,11 @@ impl Pacing {
         allocated_bytes >= self.next_at_bytes.load(Ordering::Relaxed)
     }
 
-    /// Sets when the next cycle begins, from what this one found.
-    pub fn after_cycle(&self, allocated_bytes: u64, live_bytes: u64, resident_bytes: u64) {
-        let room = self.mutator_bytes.saturating_sub(resident_bytes);
-        let paced = (live_bytes / 2).max(LEAST_BYTES).min((room / 2).max(self.mutator_bytes / 64));
+    /// Sets when the next cycle begins: `drained_bytes` were allocated while this one ran, `used_bytes` are not free now.
+    pub fn after_cycle(&self, allocated_bytes: u64, live_bytes: u64, used_bytes: u64, drained_bytes: u64) {
+        let room = self.mutator_bytes.saturating_sub(used_bytes);
+        let in_time = (room / 2).min(room.saturating_sub(drained_bytes + drained_bytes / 2));
+        let paced = (live_bytes / 2).max(LEAST_BYTES).min(in_time.max(self.mutator_bytes / 64));
         let step = self.stress_bytes.unwrap_or(paced);
         self.next_at_bytes.store(allocated_bytes + step, Ordering::Relaxed);
     }
@@ -68,9 +80,21 @@ mod tests {
     fn a_cycle_is_due_before_the_room_is_used_up() {
         let mib = 1 << 20;
         let pacing = Pacing::new(&Options::default(), 1000 * mib);
-        pacing.after_cycle(0, 800 * mib, 900 * mib);
+        pacing.after_cycle(0, 800 * mib, 900 * mib, 0);
         assert!(!pacing.is_due(49 * mib) && pacing.is_due(50 * mib));
-        pacing.after_cycle(0, 100 * mib, 200 * mib);
+        pacing.after_cycle(0, 100 * mib, 200 * mib, 0);
         assert!(!pacing.is_due(49 * mib) && pacing.is_due(50 * mib));
+    }
+
+    #[test]
+    fn a_cycle_that_will_take_long_begins_early() {
+        let mib = 1 << 20;
+        let pacing = Pacing::new(&Options::default(), 1000 * mib);
+        // 600 MiB of room, of which one and a half times 360 must be left.
+        pacing.after_cycle(0, 400 * mib, 400 * mib, 360 * mib);
+        assert!(!pacing.is_due(59 * mib) && pacing.is_due(60 * mib));
+        // More than there is room for: the least step.
+        pacing.after_cycle(0, 400 * mib, 400 * mib, 500 * mib);
+        assert!(!pacing.is_due(15 * mib) && pacing.is_due(16 * mib));
     }
 }
