@@ -11,6 +11,9 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 ARGS ?=
 SOAK_SECONDS ?= 600
+SEEDS ?= 20
+# Not empty: `make peers` installs Go for the comparison.
+PEERS_GO ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,9 +22,11 @@ export PYO3_PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 TOOLS := $(VENV)/.tools
+# The plots' tools live apart from those that build and test.
+BENCH := target/bench
 PACKAGE := $(VENV)/.package
 # Folders are in the list so that a removed file is noticed too.
-SOURCES := pyproject.toml README.md Cargo.toml Cargo.lock \
+SOURCES := pyproject.toml README.md Cargo.toml Cargo.lock man/subduct.1 man/mremap_dontunmap.7 \
 	$(shell find crates src -name __pycache__ -prune -o \( -type d -o -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name py.typed \) -print)
 STAGE := .ci/stage
 
@@ -37,9 +42,10 @@ run: setup ## Load the standard library, churn it while it compacts, report (ARG
 	@$(BIN)/subduct run $(ARGS)
 
 .PHONY: test
-test: setup ## Everything: lint, Rust tests, loom models, Python tests, the userfaultfd check
+test: setup ## Everything: lint, Rust tests, the simulator, loom models, Python tests, the userfaultfd check
 	@$(STAGE) lint $(MAKE) --no-print-directory lint
 	@$(STAGE) rust-tests $(MAKE) --no-print-directory rust-test
+	@$(STAGE) simulator $(MAKE) --no-print-directory simulate
 	@$(STAGE) loom $(MAKE) --no-print-directory loom
 	@rm -f .test-evidence.json
 	@$(STAGE) python-tests $(MAKE) --no-print-directory python-test
@@ -49,6 +55,7 @@ test: setup ## Everything: lint, Rust tests, loom models, Python tests, the user
 lint: setup ## Formatters, linters, strict types, stubs against the built module
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy -p subduct-heap --all-targets --features simulate --locked -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -61,8 +68,12 @@ format: setup ## Format Rust and Python in place
 	$(BIN)/ruff format
 
 .PHONY: rust-test
-rust-test: ## Tests of crates/kernel and crates/heap (ARGS="compact::")
-	cargo test --locked -p subduct-kernel -p subduct-heap $(ARGS)
+rust-test: ## Tests of crates/kernel, crates/heap, crates/measure and crates/bench (ARGS="compact::")
+	cargo test --locked -p subduct-kernel -p subduct-heap -p subduct-measure -p subduct-bench $(ARGS)
+
+.PHONY: simulate
+simulate: ## Whole heaps on a simulated scheduler and kernel, by seeds (SEEDS=1000, SUBDUCT_SIM_SEED=7)
+	SUBDUCT_SIM_SEEDS=$(SEEDS) cargo test --locked -p subduct-heap --features simulate --test simulator -- --nocapture
 
 .PHONY: loom
 loom: ## Model-check the page protocol and the safepoint with loom
@@ -76,12 +87,27 @@ python-test: setup ## Tests of the installed package (ARGS="-k fork")
 soak: setup ## Churn for SOAK_SECONDS (600) and fail if memory, mappings or handles grow
 	$(BIN)/subduct soak --seconds $(SOAK_SECONDS) $(ARGS)
 
+.PHONY: kernels
+kernels: setup ## Boot Debian's 5.10, 6.1 and 6.12 under emulation, try each, write docs/kernels.md (ARGS="--only 5.10")
+	@PYTHONPATH=tools $(BIN)/python -B -m kernels $(ARGS)
+
+.PHONY: bench
+bench: setup ## Measure everything beside the bare kernel, write docs/performance.md and docs/pause.svg (ARGS="pause move" for some)
+	$(BIN)/python -B tools/benchmarks.py $(ARGS)
+
+.PHONY: peers
+peers: setup $(BENCH)/.tools ## The same churn on subduct, Java, Go and CPython; table and plot (ARGS="--records 100000 --runs 1")
+	@bench/peers/install.sh $(if $(PEERS_GO),go)
+	cargo build --release --locked -p subduct-bench
+	$(BIN)/python -B bench/peers/run.py $(ARGS)
+
 .PHONY: lock
-lock: ## Pin requirements/dev.in again, at today's versions
+lock: ## Pin requirements/*.in again, at today's versions
 	$(PYTHON) -m venv target/lock
 	target/lock/bin/pip install --quiet uv
-	env -u PIP_FIND_LINKS target/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file requirements/dev.txt requirements/dev.in
+	for name in dev kernels bench; do env -u PIP_FIND_LINKS target/lock/bin/uv pip compile --quiet --upgrade --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--output-file requirements/$$name.txt requirements/$$name.in; done
 
 .PHONY: clean
 clean: ## Remove everything that was built
@@ -92,6 +118,11 @@ $(TOOLS): requirements/dev.txt
 	@command -v cargo > /dev/null || { echo "make: cargo not found; install a Rust toolchain (1.90 or newer)" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(BENCH)/.tools: requirements/bench.txt | $(TOOLS)
+	$(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --require-hashes --requirement requirements/bench.txt
 	@touch $@
 
 $(PACKAGE): $(TOOLS) $(SOURCES)

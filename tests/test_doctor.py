@@ -7,17 +7,22 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.kernel import SYSCALL_NUMBERS, has_userfaultfd
-from harness.process import Footprint
+from harness.process import Footprint, run_program
 from harness.seccomp import forbid
 from subduct import Heap, _native
 from subduct.cli.findings import findings, verdict
+from subduct.cli.surroundings import Surroundings
 from subduct.report.checks import Status
 
+NOBODY = 65_534
+CAP_SYS_PTRACE = 19
+PR_SET_DUMPABLE = 4
 MEMBARRIER_NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283}
 
 known_machine = pytest.mark.skipif(platform.machine() not in SYSCALL_NUMBERS, reason="system call number unknown")
@@ -34,6 +39,26 @@ def doctor(*arguments: str, before: Callable[[], None] | None = None, **environm
         preexec_fn=before,
         env={**os.environ, **environment},
     )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def doctor_as_nobody(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of the command, run without rights. The interpreter may lie where only root can read, so the
+    process gives up its rights after a first run, which has imported everything."""
+    program = f"""
+        import contextlib, ctypes, io, os, sys
+        from subduct.cli import main
+        with contextlib.redirect_stdout(io.StringIO()):
+            main(["doctor", "--json"])
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
+            os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+            assert ctypes.CDLL(None).prctl({PR_SET_DUMPABLE}, 1, 0, 0, 0) == 0  # as after exec
+        sys.exit(main(["doctor", *sys.argv[1:]]))
+    """
+    done = run_program(program, *arguments)
     assert done.stderr == ""
     return done.returncode, done.stdout
 
@@ -58,7 +83,15 @@ NAMES = [
     "vm.max_map_count",
     "memory",
     "limits of this process",
-    "huge pages for shared memory",
+    "container",
+    "seccomp",
+    "sysctl",
+    "/dev/userfaultfd",
+    "capabilities",
+    "control group",
+    "huge pages",
+    "swap",
+    "locked memory",
     "delivery that will be used",
 ]
 
@@ -74,6 +107,48 @@ def test_this_machine() -> None:
     assert checks["page size"]["found"] == f"{os.sysconf('SC_PAGESIZE'):,} bytes"
     assert all(check["found"] and check["meaning"] for check in checks.values())
     assert all(check["remedy"] for check in checks.values() if check["status"] != "ok")
+
+
+def test_as_nobody() -> None:
+    """What a service without rights is told, whoever runs the tests: the call for faults in user mode is open to all."""
+    code, output = doctor_as_nobody("--json")
+    found = json.loads(output)
+    checks = by_name(found)
+    assert list(checks) == NAMES
+    assert found["surroundings"]["user"] == (NOBODY if os.geteuid() == 0 else os.geteuid())
+    assert found["surroundings"]["capabilities"] == []
+    assert checks["capabilities"]["found"].endswith("none of those that matter")
+    assert found["delivery"] == ("sigbus" if has_userfaultfd() else "software")
+    assert code == (0 if found["delivery"] == "sigbus" else 1)
+    assert all(check["found"] and check["meaning"] for check in found["checks"])
+    assert all(check["remedy"] for check in found["checks"] if check["status"] != "ok")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to show")
+def test_as_root() -> None:
+    _, output = doctor("--json")
+    found = json.loads(output)
+    assert found["surroundings"]["user"] == 0
+    allowed = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    has_ptrace = int(allowed.split()[1], 16) >> CAP_SYS_PTRACE & 1 == 1
+    assert ("CAP_SYS_PTRACE" in found["surroundings"]["capabilities"]) is has_ptrace
+    assert ("CAP_SYS_PTRACE" in by_name(found)["capabilities"]["found"]) is has_ptrace
+
+
+def test_a_process_that_locks_its_memory_is_warned() -> None:
+    program = """
+        import ctypes, mmap, sys
+        page = mmap.mmap(-1, mmap.PAGESIZE)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+        assert ctypes.CDLL(None).mlock(ctypes.c_void_p(address), ctypes.c_size_t(mmap.PAGESIZE)) == 0
+        from subduct.cli import main
+        sys.exit(main(["doctor", "--json"]))
+    """
+    done = run_program(program)
+    assert done.stderr == ""
+    row = by_name(json.loads(done.stdout))["locked memory"]
+    assert row["status"] == "warn"
+    assert "mlockall" in row["meaning"]
 
 
 @pytest.mark.skipif(not has_userfaultfd(), reason="no userfaultfd on this kernel")
@@ -101,7 +176,7 @@ def test_a_container_that_forbids_userfaultfd() -> None:
     found = json.loads(output)
     assert code == 1
     assert found["runs"] is False
-    assert found["delivery"] == "pause"
+    assert found["delivery"] == "software"
     checks = by_name(found)
     row = checks["userfaultfd, for faults in user mode"]
     assert row["status"] == "missing"
@@ -110,11 +185,13 @@ def test_a_container_that_forbids_userfaultfd() -> None:
     assert "seccomp" in row["remedy"]
     assert checks["a fault served in a SIGBUS handler"]["status"] == "missing"
     assert checks["mremap(MREMAP_DONTUNMAP) of shared memory"]["status"] == "ok"
-    assert checks["delivery that will be used"]["found"].startswith("pause, since these do not work: ")
+    assert checks["delivery that will be used"]["found"].startswith("software, since these do not work: ")
     code, output = doctor(before=before)
     assert code == 1
     assert "What to do: " in output
-    assert output.endswith("\nHeaps will run here, but stop all threads while objects move (delivery pause).\n")
+    assert output.endswith(
+        "\nHeaps will compact under running threads here, with a check at each operation (delivery software).\n"
+    )
 
 
 @known_machine
@@ -143,7 +220,7 @@ def test_a_probe_leaves_the_process_and_its_heaps_as_they_were(heap: Heap) -> No
     before = Footprint.now()
     facts = json.loads(_native.probe())
     assert Footprint.now() == before
-    assert facts["delivery"] in ("sigbus", "pause")
+    assert facts["delivery"] in ("sigbus", "software")
     for number in range(0, 10_000, 2):
         del heap.root["data"][number]
     heap.collect()
@@ -155,7 +232,7 @@ def broken(attempt: str, call: str | None, problem: str) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(_native.probe())
     facts[attempt] = {"works": False, "call": call, "errno": 22 if call else None, "problem": problem}
     facts["missing_for_sigbus"] = [attempt]
-    facts["delivery"] = "pause"
+    facts["delivery"] = "software"
     return facts
 
 
@@ -163,18 +240,18 @@ def test_an_old_kernel_is_told_from_a_forbidding_one() -> None:
     facts = broken("dontunmap_shared", "mremap(MREMAP_DONTUNMAP)", "Invalid argument")
     facts["move_cost"] = None
     facts["machine"]["release"] = "5.10.0-28-amd64"
-    checks = {check.name: check for check in findings(facts)}
+    checks = {check.name: check for check in findings(facts, Surroundings.read())}
     assert checks["kernel"].status is Status.WARN
     row = checks["mremap(MREMAP_DONTUNMAP) of shared memory"]
     assert (row.status, row.found) == (Status.MISSING, "mremap(MREMAP_DONTUNMAP) failed: Invalid argument")
     assert checks["cost of moving 1 GiB"].status is Status.MISSING
-    assert checks["delivery that will be used"].found == "pause, since these do not work: dontunmap shared"
-    assert "stop all threads" in verdict(facts)
+    assert checks["delivery that will be used"].found == "software, since these do not work: dontunmap shared"
+    assert "delivery software" in verdict(facts)
 
 
 def test_calls_that_succeed_without_doing_their_work_count_as_missing() -> None:
     facts = broken("sigbus_fault", None, "a fault was not served")
-    checks = {check.name: check for check in findings(facts)}
+    checks = {check.name: check for check in findings(facts, Surroundings.read())}
     assert checks["a fault served in a SIGBUS handler"].status is Status.MISSING
     assert checks["a fault served in a SIGBUS handler"].found == "a fault was not served"
 
@@ -190,7 +267,7 @@ def test_limits_are_warned_of() -> None:
         "file_size_limit_bytes": 1 << 30,
         "overcommit": 2,
     }
-    checks = {check.name: check for check in findings(facts)}
+    checks = {check.name: check for check in findings(facts, Surroundings.read())}
     assert checks["userfaultfd features"].status is Status.MISSING
     for name in ("cost of moving 1 GiB", "vm.max_map_count", "memory", "limits of this process"):
         assert checks[name].status is Status.WARN

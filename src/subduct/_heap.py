@@ -83,9 +83,9 @@ class Heap:
         access to a page that is not ready is caught: by a signal on the thread ("sigbus"), by a thread of the heap ("thread", for
         processes that cannot give up SIGBUS), by a look at the page's state before each access ("software", which needs no
         userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works, else
-        software. `recycle` says what becomes of freed memory: "keep" it resident, a "pool" of it, or "release" all. `verify` checks the heap with a second tracer
-        in every cycle; `stress` collects each time so many bytes were allocated, and moves all it can. `name` shows in messages and in
-        /proc/self/maps.
+        software. `recycle` says what becomes of freed memory: "keep" it resident, a "pool" of it, or "release" all. `verify` checks the
+        heap with a second tracer in every cycle; `stress` collects each time so many bytes were allocated, and moves all it can. `name`
+        shows in messages and in /proc/self/maps.
 
         Raises ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a system call
         fails.

@@ -1,27 +1,72 @@
 """The native half of subduct. Use the package, not this module: only what `subduct` exports is a promise."""
 
 import builtins
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from types import GenericAlias
 from typing import Any, Generic, Protocol, Self, SupportsIndex, final, overload
 
-from typing_extensions import TypeVar
+from typing_extensions import Buffer, TypeVar, disjoint_base
 
 from subduct._views import DictItems, DictKeys, DictValues
 
 __all__ = [
     "Dict",
     "DictIterator",
+    "Guard",
     "Heap",
     "HeapClosed",
     "HeapFull",
     "KernelError",
     "List",
+    "Reserved",
     "SequenceIterator",
+    "Span",
     "Tuple",
     "Unsupported",
     "__version__",
+    "measure_churn",
+    "measure_churned",
+    "measure_fault",
+    "measure_mark",
+    "measure_mutator",
+    "measure_pause",
+    "measure_side_tables",
+    "measure_worker",
     "probe",
+    "sys_add_seals",
+    "sys_fallocate",
+    "sys_ftruncate",
+    "sys_get_seals",
+    "sys_load",
+    "sys_madvise",
+    "sys_memfd_create",
+    "sys_mincore",
+    "sys_mlock",
+    "sys_mmap",
+    "sys_mprotect",
+    "sys_mremap",
+    "sys_mseal",
+    "sys_munlock",
+    "sys_munmap",
+    "sys_peek",
+    "sys_poke",
+    "sys_remedy",
+    "sys_store",
+    "sys_uffd_api",
+    "sys_uffd_continue",
+    "sys_uffd_copy",
+    "sys_uffd_copy_from",
+    "sys_uffd_move",
+    "sys_uffd_new",
+    "sys_uffd_poison",
+    "sys_uffd_read",
+    "sys_uffd_register",
+    "sys_uffd_unregister",
+    "sys_uffd_wake",
+    "sys_uffd_writeprotect",
+    "sys_uffd_zeropage",
+    "sys_userfaultfd",
 ]
 
 _K = TypeVar("_K", default=Any)
@@ -42,11 +87,13 @@ class _Sortable(Protocol):
 __version__: str
 
 class KernelError(OSError):
-    """A system call that subduct needs failed."""
+    """A system call failed."""
 
     call: str
     address: int
     length: int
+    arguments: Mapping[str, int | str]
+    remedy: str
 
 class Unsupported(RuntimeError):  # noqa: N818
     """This machine or kernel cannot do what was asked; the message says how to get it."""
@@ -221,5 +268,146 @@ class SequenceIterator(Generic[_T]):
     def __next__(self, /) -> _T: ...
     def __length_hint__(self, /) -> int: ...
 
+@disjoint_base
+class Reserved:
+    """A reserved address range; `subduct.kernel.Reservation` is its public face."""
+
+    def __new__(cls, length: int, *, hint: int = 0, address: int | None = None, align: int = 0) -> Self: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    def close(self) -> None: ...
+
+@disjoint_base
+class Span:
+    """Mapped memory; `subduct.kernel.Mapping` is its public face."""
+
+    def __new__(
+        cls,
+        length: int,
+        prot: int,
+        flags: int,
+        fd: int | None = None,
+        offset: int = 0,
+        *,
+        hint: int = 0,
+        address: int | None = None,
+        align: int = 0,
+        within: Reserved | None = None,
+        at: int = 0,
+        source: Span | None = None,
+    ) -> Self: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def exports(self) -> int: ...
+    @property
+    def _prot(self) -> int: ...
+    @property
+    def _flags(self) -> int: ...
+    def __len__(self, /) -> int: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+        def __release_buffer__(self, buffer: memoryview, /) -> None: ...
+    def read(self, offset: int, length: int) -> bytes: ...
+    def write(self, offset: int, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    def _move(self, hint: int, address: int | None, align: int, within: Reserved | None, at: int) -> None: ...
+    def _resize(self, length: int, may_move: bool) -> None: ...
+    def _protect(self, prot: int) -> None: ...
+    def _advise(self, advice: int, offset: int, length: int) -> None: ...
+
+@final
+class Guard:
+    """Makes failures of a process that serves page faults known to the threads that touched the pages."""
+
+    def __new__(
+        cls,
+        userfaultfd: int,
+        server: int,
+        notices: int,
+        address: int,
+        length: int,
+        poison: bool,
+        nudge: int,
+        failed: Callable[[int, int, bool, str], object],
+    ) -> Self: ...
+    def stop(self) -> None: ...
+
 def probe() -> str:
     """Return what this machine allows subduct to do, found out by trying, as JSON text."""
+
+# The bare system calls; `subduct.kernel.calls` describes them.
+def sys_mmap(address: int, length: int, prot: int, flags: int, fd: int = -1, offset: int = 0) -> int: ...
+def sys_munmap(address: int, length: int) -> None: ...
+def sys_mremap(old_address: int, old_length: int, new_length: int, flags: int, new_address: int = 0) -> int: ...
+def sys_madvise(address: int, length: int, advice: int) -> None: ...
+def sys_mprotect(address: int, length: int, prot: int) -> None: ...
+def sys_mlock(address: int, length: int) -> None: ...
+def sys_munlock(address: int, length: int) -> None: ...
+def sys_mseal(address: int, length: int) -> None: ...
+def sys_mincore(address: int, length: int) -> bytes: ...
+def sys_memfd_create(name: str, flags: int) -> int: ...
+def sys_ftruncate(fd: int, length: int) -> None: ...
+def sys_fallocate(fd: int, mode: int, offset: int, length: int) -> None: ...
+def sys_add_seals(fd: int, seals: int) -> None: ...
+def sys_get_seals(fd: int) -> int: ...
+def sys_load(address: int, length: int) -> bytes: ...
+def sys_store(address: int, data: bytes) -> None: ...
+def sys_peek(address: int, length: int) -> bytes: ...
+def sys_poke(address: int, data: bytes) -> None: ...
+def sys_userfaultfd(flags: int) -> int: ...
+def sys_uffd_new(device: int, flags: int) -> int: ...
+def sys_uffd_api(fd: int, features: int, api: int = 0xAA) -> tuple[int, int]: ...
+def sys_uffd_register(fd: int, address: int, length: int, mode: int) -> int: ...
+def sys_uffd_unregister(fd: int, address: int, length: int) -> None: ...
+def sys_uffd_wake(fd: int, address: int, length: int) -> None: ...
+def sys_uffd_copy(fd: int, destination: int, source: int, length: int, mode: int = 0) -> int: ...
+def sys_uffd_copy_from(fd: int, destination: int, data: Buffer, mode: int = 0) -> int: ...
+def sys_uffd_zeropage(fd: int, address: int, length: int, mode: int = 0) -> int: ...
+def sys_uffd_continue(fd: int, address: int, length: int, mode: int = 0) -> int: ...
+def sys_uffd_move(fd: int, destination: int, source: int, length: int, mode: int = 0) -> int: ...
+def sys_uffd_poison(fd: int, address: int, length: int, mode: int = 0) -> int: ...
+def sys_uffd_writeprotect(fd: int, address: int, length: int, mode: int) -> None: ...
+def sys_uffd_read(fd: int) -> bytes: ...
+def sys_remedy(call: str, errno: int) -> str: ...
+def measure_pause(
+    size_bytes: int, *, flips: int, threads: int, marks: int, repetitions: int, progress: Callable[[str], object]
+) -> str:
+    """Flip a heap, and beside each flip do the bare system calls to a twin of its window. Raw samples as JSON text."""
+
+def measure_fault(size_bytes: int, *, flips: int, delivery: str, progress: Callable[[str], object]) -> str:
+    """Touch pages that are not ready, through a heap and with a handler that only continues. Raw samples as JSON text."""
+
+def measure_worker(work: str, size_bytes: int, *, cycles: int, progress: Callable[[str], object]) -> str:
+    """Have the worker install, build or fix pages. Raw figures as JSON text."""
+
+def measure_mutator(size_bytes: int, *, cycles: int, progress: Callable[[str], object]) -> str:
+    """Have a mutator walk a random graph while it moves. Raw figures as JSON text."""
+
+def measure_churned(size_bytes: int, share: float, *, progress: Callable[[str], object]) -> str:
+    """Churn a share of a dense heap, and collect. Raw figures as JSON text."""
+
+def measure_mark(objects: int, *, cycles: int, progress: Callable[[str], object]) -> str:
+    """Mark a random graph. Raw samples as JSON text."""
+
+def measure_churn(
+    records: int,
+    *,
+    threads: int,
+    seconds: float,
+    delivery: str | None,
+    recycle: str,
+    progress: Callable[[str], object],
+) -> str:
+    """Have threads read and replace records while the heap collects at its own pace. Figures as JSON text."""
+
+def measure_side_tables(size_bytes: int, *, move_all: bool, progress: Callable[[str], object]) -> str:
+    """Look at the private memory that a heap takes beside its file. Raw figures as JSON text."""

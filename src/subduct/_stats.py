@@ -35,8 +35,9 @@ class Stats:
     """Figures about a heap at one moment. Counts are since the heap was made.
 
     `live_bytes` and `live_objects` are what the last cycle found; `resident_bytes` is what the kernel says the heap holds; `moves` are
-    the cycles that moved objects; `faults` were accesses to pages that were not ready, `worker_pages` were made ready by the collector before anybody touched them;
-    `longest_stall_us` is the longest wait for memory, `longest_operation_us` the longest time inside the heap.
+    the cycles that moved objects; `faults` were accesses to pages that were not ready, `worker_pages` were made ready by the collector
+    before anybody touched them; `longest_stall_us` is the longest wait for memory, `longest_operation_us` the longest time inside the
+    heap; `fallbacks` says what went another way than planned.
     """
 
     budget_bytes: int

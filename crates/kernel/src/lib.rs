@@ -11,8 +11,10 @@
 //! | [`futex`] | sleeping on a word, usable in a signal handler |
 //! | [`signal`] | who owns a signal, taking it over, handing it on |
 //! | [`inject`] | refusing calls on purpose, in tests |
+//! | [`placement`] | mappings that own their place and cannot replace foreign memory |
 //! | [`probe`] | what this machine allows, found out by trying |
 //! | [`raw`] | the bare calls, nothing checked: for bindings and self-tests |
+//! | [`serving`] | who wakes a thread whose page fault another process failed to serve |
 
 mod error;
 pub mod futex;
@@ -20,8 +22,10 @@ pub mod inject;
 pub mod membarrier;
 pub mod memfd;
 pub mod memory;
+pub mod placement;
 pub mod probe;
 pub mod raw;
+pub mod serving;
 pub mod signal;
 pub mod uffd;
 

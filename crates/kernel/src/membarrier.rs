@@ -15,6 +15,7 @@ fn membarrier(command: i32) -> i64 {
 /// # Errors
 /// `ENOSYS` before Linux 4.14 or where the call is filtered.
 pub fn register() -> Result<()> {
+    // [kernel.membarrier.private-expedited] [kernel.membarrier.must-register]
     if membarrier(REGISTER_PRIVATE_EXPEDITED) != 0 {
         return Err(KernelError::last("membarrier(REGISTER)", 0, 0, "allow the membarrier system call"));
     }

@@ -27,8 +27,10 @@ impl Memfd {
         };
         let name = CString::new(name.replace('\0', " ")).unwrap_or_default();
         let base = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // [kernel.memfd.name] [kernel.memfd.noexec-seal]
         // SAFETY: the name is a valid C string for the length of the call.
         let mut fd = unsafe { libc::memfd_create(name.as_ptr(), base | MFD_NOEXEC_SEAL) };
+        // [kernel.memfd.unknown-flag]
         if fd < 0 && errno() == libc::EINVAL {
             // SAFETY: as above.
             fd = unsafe { libc::memfd_create(name.as_ptr(), base) };
@@ -42,6 +44,7 @@ impl Memfd {
         if unsafe { libc::ftruncate(fd.as_raw_fd(), length as libc::off_t) } != 0 {
             return Err(fail("ftruncate(memfd)"));
         }
+        // [kernel.memfd.seal.size] [kernel.memfd.seal.seal] [kernel.memfd.seal.allows-holes] [kernel.memfd.truncated]
         let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
         // SAFETY: plain calls on our own descriptor.
         if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
@@ -62,6 +65,7 @@ impl Memfd {
     /// # Errors
     /// `ENOSPC`/`ENOMEM` when the machine or its limits have no memory left.
     pub fn populate(&self, offset: usize, length: usize) -> Result<()> {
+        // [kernel.memfd.populate]
         self.allocate(0, offset, length, "fallocate(memfd)")
     }
 
@@ -70,6 +74,7 @@ impl Memfd {
     /// # Errors
     /// None expected on a memfd that is not write-sealed.
     pub fn punch(&self, offset: usize, length: usize) -> Result<()> {
+        // [kernel.memfd.punch] [kernel.memfd.read-hole]
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         self.allocate(mode, offset, length, "fallocate(FALLOC_FL_PUNCH_HOLE)")
     }
@@ -100,6 +105,7 @@ impl Memfd {
     pub fn resident_bytes(&self) -> Result<u64> {
         // SAFETY: an all-zero stat is a valid value to be overwritten.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        // [kernel.memfd.sparse]
         // SAFETY: `stat` outlives the call.
         if unsafe { libc::fstat(self.raw(), &raw mut stat) } != 0 {
             return Err(KernelError::last("fstat(memfd)", 0, 0, ""));

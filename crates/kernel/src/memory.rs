@@ -24,6 +24,7 @@ impl Reservation {
     /// `ENOMEM` when the address space is limited (`RLIMIT_AS`) or `max_map_count` is reached.
     pub fn new(length: usize, alignment: usize) -> Result<Self> {
         let total = length + alignment;
+        // [kernel.mmap.reservation]
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
         let start = unsafe { libc::mmap(ptr::null_mut(), total, libc::PROT_NONE, RESERVE, -1, 0) };
         if start == libc::MAP_FAILED {
@@ -62,12 +63,15 @@ impl Reservation {
         self.check(address, length);
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        // [kernel.mmap.fixed-replaces]
         // SAFETY: the range lies in our own reservation (checked above), so MAP_FIXED replaces only what is ours.
         let mapped =
             unsafe { libc::mmap(address as *mut _, length, prot, flags, file.as_raw_fd(), offset as libc::off_t) };
         if mapped == libc::MAP_FAILED {
             return Err(KernelError::last("mmap(memfd)", address, length, "see vm.max_map_count and ulimit -v"));
         }
+        // [kernel.madvise.dontfork] [kernel.madvise.dontdump] [kernel.madvise.part-splits]
+        // [kernel.uffd.fork.child-not-registered]
         advise(address, length, libc::MADV_DONTFORK, "madvise(MADV_DONTFORK)")?;
         advise(address, length, libc::MADV_DONTDUMP, "madvise(MADV_DONTDUMP)")
     }
@@ -93,6 +97,7 @@ impl Reservation {
     /// `ENOMEM` when splitting a mapping passes `vm.max_map_count`; the range keeps what it had.
     pub fn retire(&self, address: usize, length: usize) -> Result<()> {
         self.check(address, length);
+        // [kernel.mmap.reservation-whole-again]
         // SAFETY: as in `map_file`: only our own reservation is replaced; callers own the memory that goes.
         let mapped =
             unsafe { libc::mmap(address as *mut _, length, libc::PROT_NONE, RESERVE | libc::MAP_FIXED, -1, 0) };
@@ -116,6 +121,8 @@ impl Reservation {
             let remedy = "refused by a test";
             return Err(KernelError { call: "mremap(MREMAP_DONTUNMAP)", address: from, length, errno, remedy });
         }
+        // [kernel.mremap.dontunmap.memfd-shared.fixed] [kernel.mremap.dontunmap.memfd-shared.contents]
+        // [kernel.mremap.einval.overlap] [kernel.mremap.step.gib]
         // SAFETY: both ranges lie in our own reservation (checked) and do not overlap (the kernel checks: EINVAL).
         let moved = unsafe { libc::mremap(from as *mut _, length, length, flags, to) };
         if moved == libc::MAP_FAILED {
@@ -131,11 +138,13 @@ impl Reservation {
     /// `EINVAL` for a locked range.
     pub fn drop_entries(&self, address: usize, length: usize) -> Result<()> {
         self.check(address, length);
+        // [kernel.memfd.dontneed-keeps-pages] [kernel.madvise.dontneed-locked]
         advise(address, length, libc::MADV_DONTNEED, "madvise(MADV_DONTNEED)")
     }
 }
 
 fn advise(address: usize, length: usize, advice: i32, call: &'static str) -> Result<()> {
+    // [kernel.madvise.dontneed-private]
     // SAFETY: callers pass ranges of a reservation they own; none of the advices used here frees anonymous data that
     // is still needed (DONTNEED is used on shared memory and on side tables that are done with).
     if unsafe { libc::madvise(address as *mut _, length, advice) } != 0 {

@@ -3,15 +3,16 @@
 use pyo3::create_exception;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMappingProxy};
 use subduct_heap::Error;
 
 create_exception!(
     subduct,
     KernelError,
     PyOSError,
-    "A system call that subduct needs failed.\n\n\
-     Attributes: errno (int), call (str, the call's name), address (int) and length (int, bytes) that the call was about;\n\
-     0 where it had none."
+    "A system call failed.\n\n\
+     Attributes: errno (int); call (str, its name); address (int) and length (int, bytes) that the call was about, 0 where it\n\
+     had none; arguments (mapping from str to int or str, in the order of the call); remedy (str, what to do; may be empty)."
 );
 create_exception!(
     subduct,
@@ -38,6 +39,8 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let kernel_error = py.get_type::<KernelError>();
     kernel_error.setattr("call", "")?;
+    kernel_error.setattr("remedy", "")?;
+    kernel_error.setattr("arguments", PyMappingProxy::new(py, PyDict::new(py).as_mapping()))?;
     let heap_full = py.get_type::<HeapFull>();
     for (owner, name) in [
         (&kernel_error, "address"),
@@ -60,10 +63,10 @@ pub fn raised(py: Python<'_>, error: &Error) -> PyErr {
     let text = error.to_string();
     match error {
         Error::Kernel(kernel) => {
-            let raised = KernelError::new_err((kernel.errno, text));
-            let raised = with(py, raised, "call", kernel.call);
-            let raised = with(py, raised, "address", kernel.address);
-            with(py, raised, "length", kernel.length)
+            let about = (kernel.address as u64, kernel.length as u64);
+            let arguments = [("address", Argument::Address(about.0)), ("length", Argument::Bytes(about.1))];
+            let given = if about.1 == 0 { &[][..] } else { &arguments };
+            kernel_error(py, kernel.errno, text, kernel.call, about, given, kernel.remedy)
         }
         Error::Unsupported { .. } => Unsupported::new_err(text),
         Error::Full { requested, live, resident, budget } => {
@@ -78,6 +81,84 @@ pub fn raised(py: Python<'_>, error: &Error) -> PyErr {
         Error::BadOption(_) => PyValueError::new_err(text),
         Error::Broken(_) => PyRuntimeError::new_err(text),
     }
+}
+
+/// An argument of a system call, as it is shown.
+pub enum Argument<'a> {
+    /// Hexadecimal.
+    Address(u64),
+    /// A length.
+    Bytes(u64),
+    /// Flags, hexadecimal.
+    Bits(u64),
+    /// Any other number.
+    Number(i64),
+    /// Quoted.
+    Text(&'a str),
+}
+
+impl std::fmt::Display for Argument<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(bits) | Self::Bits(bits) => write!(f, "{bits:#x}"),
+            Self::Bytes(bytes) => write!(f, "{bytes}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+/// The exception for a bare system call that the kernel refused.
+pub fn refused(py: Python<'_>, call: &str, arguments: &[(&str, Argument<'_>)], errno: i32) -> PyErr {
+    let remedy = subduct_kernel::raw::remedy::remedy(call, errno);
+    let given: Vec<String> = arguments.iter().map(|(name, argument)| format!("{name}={argument}")).collect();
+    let said = std::io::Error::from_raw_os_error(errno).to_string();
+    // The number is in front of the text already, where Python puts it.
+    let said = said.split(" (os error").next().unwrap_or(&said);
+    let mut text = format!("{call}({}) failed: {said}", given.join(", "));
+    if !remedy.is_empty() {
+        text += "; ";
+        text += remedy;
+    }
+    let address = arguments.iter().find_map(|(_, argument)| match argument {
+        Argument::Address(address) => Some(*address),
+        _ => None,
+    });
+    let length = arguments.iter().find_map(|(_, argument)| match argument {
+        Argument::Bytes(bytes) => Some(*bytes),
+        _ => None,
+    });
+    kernel_error(py, errno, text, call, (address.unwrap_or(0), length.unwrap_or(0)), arguments, remedy)
+}
+
+fn kernel_error(
+    py: Python<'_>,
+    errno: i32,
+    text: String,
+    call: &str,
+    about: (u64, u64),
+    arguments: &[(&str, Argument<'_>)],
+    remedy: &str,
+) -> PyErr {
+    let given = PyDict::new(py);
+    for (name, argument) in arguments {
+        let set = match argument {
+            Argument::Address(number) | Argument::Bits(number) | Argument::Bytes(number) => {
+                given.set_item(name, number)
+            }
+            Argument::Number(number) => given.set_item(name, number),
+            Argument::Text(text) => given.set_item(name, text),
+        };
+        if let Err(failed) = set {
+            return failed;
+        }
+    }
+    let raised = KernelError::new_err((errno, text));
+    let raised = with(py, raised, "call", call);
+    let raised = with(py, raised, "address", about.0);
+    let raised = with(py, raised, "length", about.1);
+    let raised = with(py, raised, "arguments", given);
+    with(py, raised, "remedy", remedy)
 }
 
 /// The exception with one attribute more, or the one that setting it raised.

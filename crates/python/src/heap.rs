@@ -59,8 +59,13 @@ impl NativeHeap {
         stress: Option<u64>,
         name: &str,
     ) -> PyResult<Self> {
-        let delivery = delivery
-            .map(|text| option::<Delivery>("delivery", text, "'sigbus', 'thread', 'software', 'pause' or None (what works best here)"));
+        let delivery = delivery.map(|text| {
+            option::<Delivery>(
+                "delivery",
+                text,
+                "'sigbus', 'thread', 'software', 'pause' or None (what works best here)",
+            )
+        });
         let options = Options {
             budget_bytes,
             delivery: delivery.transpose()?,

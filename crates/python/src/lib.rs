@@ -15,6 +15,7 @@ mod copy_out;
 mod cpython;
 mod dict;
 mod errors;
+mod guard;
 mod heap;
 mod held;
 mod incoming;
@@ -22,16 +23,20 @@ mod index;
 mod iterate;
 mod keys;
 mod list;
+mod measure;
 mod number;
 mod outgoing;
 mod path;
 mod reader;
 mod repr;
+mod reserved;
 mod run;
 mod scratch;
 mod search;
 mod slice;
 mod sort;
+mod span;
+mod syscalls;
 mod transfer;
 mod tuple;
 mod walk;
@@ -51,12 +56,17 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tuple::Tuple>()?;
     module.add_class::<iterate::DictIterator>()?;
     module.add_class::<iterate::SequenceIterator>()?;
+    module.add_class::<guard::Guard>()?;
+    module.add_class::<reserved::Reserved>()?;
+    module.add_class::<span::Span>()?;
     for name in ["Dict", "List", "Tuple"] {
         // Assigning a type's name drops the module from the name that CPython's own messages use:
         // "unhashable type: 'Dict'", as for any class written in Python.
         module.getattr(name)?.setattr("__name__", name)?;
     }
     errors::add_to(module)?;
+    measure::add_to(module)?;
+    syscalls::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(probe, module)?)
 }

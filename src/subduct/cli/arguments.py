@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import subduct
+from subduct.cli.bench_arguments import add_bench
 from subduct.cli.doctor import doctor
+from subduct.cli.explain_arguments import add_explain
 from subduct.cli.run import run
+from subduct.cli.selftest import selftest
 from subduct.cli.soak import soak
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ _DEFAULT_SAMPLE = 1_000
 _SOAK_SECONDS = 600.0
 _SOAK_LIMIT = 300
 _SOAK_BUDGET = "512MiB"
+# No test takes a second on real hardware; emulated processors are fifty times slower.
+_SELFTEST_TIMEOUT_S = 60.0
 
 _RUN_HELP = """\
 Load documents into a heap, change them from several threads while the heap
@@ -79,6 +84,21 @@ exit codes:
   130  Ctrl-C (143: SIGTERM)
 """
 
+_SELFTEST_HELP = """\
+Try what is assumed of the kernel: how page tables move, which errors come for
+what, how page faults reach user space. Needs no rights and harms nothing: each
+test has a process of its own. Prints TAP 13.
+"""
+
+_SELFTEST_EPILOG = """\
+exit codes:
+  0    nothing failed but what this kernel is known for
+  1    something failed
+  2    wrong usage, such as a test that there is not
+  4    nothing could run: every test was skipped
+  130  Ctrl-C
+"""
+
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, with the function to call in `command`. Exits with code 2 for arguments it does not understand."""
@@ -91,6 +111,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_run(commands)
     _add_doctor(commands)
     _add_soak(commands)
+    _add_selftest(commands)
+    add_explain(commands, _add)
+    add_bench(commands, _add)
     return parser.parse_args(argv)
 
 
@@ -133,6 +156,30 @@ def _add_soak(commands: Any) -> None:
     command.add_argument("--seconds", type=_seconds, default=_SOAK_SECONDS, help="how long to churn (default: 600)")
 
 
+def _add_selftest(commands: Any) -> None:
+    summary = "try what is assumed of the kernel"
+    command = _add(commands, "selftest", summary, _SELFTEST_HELP, _SELFTEST_EPILOG)
+    command.set_defaults(command=selftest)
+    command.add_argument(
+        "--list", action="store_true", help="print the tests' ids and what they assume, and run nothing"
+    )
+    command.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="run only this test, or those that a glob such as 'uffd.*' names; may be repeated",
+    )
+    command.add_argument("--json", action="store_true", help="print the results as one JSON object")
+    command.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=_SELFTEST_TIMEOUT_S,
+        metavar="SECONDS",
+        help="how long one test may take (default: 60)",
+    )
+
+
 def _add(commands: Any, name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -166,9 +213,9 @@ def _add_data_options(command: argparse.ArgumentParser, *, budget: str, limit: i
     )
     command.add_argument(
         "--delivery",
-        choices=("sigbus", "pause"),
-        help="how the heap moves objects: under running threads (sigbus), or while they are stopped (pause); "
-        "default: what the machine allows",
+        choices=("sigbus", "thread", "software", "pause"),
+        help="how the heap catches accesses to what is being moved: by a signal, by a thread of its own, by looking before "
+        "each access, or not at all, threads being stopped meanwhile; default: sigbus, or software where that cannot be",
     )
     command.add_argument(
         "--seed", type=int, metavar="N", help="seed of the random choices (default: a new one, reported)"

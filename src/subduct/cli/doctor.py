@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from subduct import _native
 from subduct.cli.findings import findings, verdict
+from subduct.cli.surroundings import Surroundings
 from subduct.report.checks import checks_object, write_checks
 
 if TYPE_CHECKING:
@@ -19,10 +21,17 @@ if TYPE_CHECKING:
 def doctor(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0 when heaps will run with the sigbus delivery, 1 otherwise."""
     facts = json.loads(_native.probe())
-    checks = findings(facts)
+    surroundings = Surroundings.read()
+    checks = findings(facts, surroundings)
     runs = facts["delivery"] == "sigbus"
     if arguments.json:
-        found = {"runs": runs, "delivery": facts["delivery"], "checks": checks_object(checks), "facts": facts}
+        found = {
+            "runs": runs,
+            "delivery": facts["delivery"],
+            "checks": checks_object(checks),
+            "facts": facts,
+            "surroundings": asdict(surroundings),
+        }
         print(json.dumps(found, indent=2))
     else:
         terminal = sys.stdout.isatty()

@@ -1,14 +1,16 @@
-"""From the facts of the native probe to findings with their meaning."""
+"""From the facts of the native probe, and from the surroundings, to findings with their meaning."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING
 
+from subduct.cli.surrounding_findings import CONTAINER_REMEDY, Facts, surrounding_findings
 from subduct.report.checks import Check, Status
 from subduct.report.units import count, mib
 
-Facts: TypeAlias = dict[str, Any]
+if TYPE_CHECKING:
+    from subduct.cli.surroundings import Surroundings
 
 # Minor faults on shared memory came last of all that the sigbus delivery needs.
 _NEEDED_KERNEL = (5, 14)
@@ -17,14 +19,10 @@ _NEEDED_FEATURES = ("SIGBUS", "MISSING_SHMEM", "MINOR_SHMEM")
 _SLOW_MOVE_US = 150.0
 _USUAL_MAP_COUNT = 65_530
 _LITTLE_MEMORY_BYTES = 512 << 20
-_CONTAINER_REMEDY = (
-    "in a container, allow the system call in its seccomp profile (Docker: --security-opt seccomp=FILE, with "
-    "userfaultfd added); gVisor has none"
-)
 
 
-def findings(facts: Facts) -> list[Check]:
-    """All findings, what the delivery rests on first."""
+def findings(facts: Facts, surroundings: Surroundings) -> list[Check]:
+    """All findings, what the delivery rests on first, then what surrounds the process."""
     return [
         _kernel(facts),
         _page_size(facts),
@@ -41,7 +39,7 @@ def findings(facts: Facts) -> list[Check]:
         _max_map_count(facts),
         _memory(facts),
         _limits(facts),
-        _huge_pages(facts),
+        *surrounding_findings(surroundings, facts),
         _delivery(facts),
     ]
 
@@ -50,8 +48,8 @@ def verdict(facts: Facts) -> str:
     """One sentence: how heaps will run here."""
     if facts["delivery"] == "sigbus":
         return "Heaps will compact under running threads here (delivery sigbus)."
-    if facts["delivery"] == "pause":
-        return "Heaps will run here, but stop all threads while objects move (delivery pause)."
+    if facts["delivery"] == "software":
+        return "Heaps will compact under running threads here, with a check at each operation (delivery software)."
     return "Heaps will not run here."
 
 
@@ -138,7 +136,7 @@ def _userfaultfd(facts: Facts) -> Check:
         _needed(facts["userfaultfd_user_mode"]),
         _outcome(facts["userfaultfd_user_mode"]),
         "This catches a thread that touches a page which is not ready. No privilege is needed.",
-        f"Linux 5.11; {_CONTAINER_REMEDY}.",
+        f"Linux 5.11; {CONTAINER_REMEDY}.",
     )
 
 
@@ -192,14 +190,11 @@ def _sigbus_owner(facts: Facts) -> Check:
 
 
 def _userfaultfd_full(facts: Facts) -> Check:
-    sysctl = facts["machine"]["unprivileged_userfaultfd"]
-    setting = "" if sysctl is None else f"; vm.unprivileged_userfaultfd is {sysctl}"
-    device = "can" if facts["userfaultfd_device"]["works"] else "cannot"
     works = facts["userfaultfd_full"]["works"]
     return Check(
         "userfaultfd, for faults inside the kernel as well",
         Status.OK,
-        f"{'works' if works else 'not allowed'}{setting}; /dev/userfaultfd {device} be opened",
+        "works" if works else "not allowed",
         "subduct does not need it.",
         "sysctl vm.unprivileged_userfaultfd=1, or the capability CAP_SYS_PTRACE.",
     )
@@ -269,16 +264,6 @@ def _limits(facts: Facts) -> Check:
     )
 
 
-def _huge_pages(facts: Facts) -> Check:
-    return Check(
-        "huge pages for shared memory",
-        Status.OK,
-        facts["machine"]["shmem_huge_pages"] or "not built into this kernel",
-        "Not needed: a heap works in small pages.",
-        "/sys/kernel/mm/transparent_hugepage/shmem_enabled.",
-    )
-
-
 def _delivery(facts: Facts) -> Check:
     delivery = facts["delivery"]
     lacking = facts["missing_for_sigbus"]
@@ -287,9 +272,9 @@ def _delivery(facts: Facts) -> Check:
         found += f", since these do not work: {', '.join(name.replace('_', ' ') for name in lacking)}"
     return Check(
         "delivery that will be used",
-        Status.OK if delivery == "sigbus" else Status.MISSING,
+        Status.OK if delivery == "sigbus" else Status.WARN if delivery else Status.MISSING,
         found,
-        "How a thread that touches a page which is not ready gets it: sigbus serves the fault on the thread; pause "
-        "stops all threads while objects move, so that there are no such faults.",
+        "How a thread that touches a page which is not ready gets it: sigbus serves the fault on the thread; software has "
+        "each operation look first, which needs nothing of the kernel and costs a little every time.",
         "the rows marked missing say how.",
     )

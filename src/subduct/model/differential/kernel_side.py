@@ -1,0 +1,259 @@
+"""The side of a comparison that asks the running kernel: a process of its own for each sequence of calls.
+
+Run as a module it is a server: it reads one request a line from standard input and answers with a line of JSON. "new" makes a
+fresh process by fork, which then answers until "end" or until a signal ends it; the server itself makes none of the calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subduct import KernelError
+from subduct.kernel import calls
+from subduct.model.differential import ground
+from subduct.model.differential.look import look
+from subduct.model.differential.operations import DESCRIPTORS, SPARSE_FILE
+from subduct.model.differential.time_move import time_move
+from subduct.model.uapi import PAGE, WORD, Feature, MapFlag, Prot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_NOEXEC_SEAL = 1, 2, 8
+_FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
+_UFFD_USER_MODE_ONLY = 1
+_PR_SET_THP_DISABLE = 41
+_WORD_BYTES = 8
+_CAP_IPC_LOCK = 14
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
+_PERF_ATTRIBUTE_BYTES = 64
+
+
+class KernelSide:
+    """Makes calls, by the numbers that stand for file descriptors, and looks at what they did."""
+
+    def __init__(self) -> None:
+        self._fds: dict[int, int] = {}
+        self._files: list[int] = []
+        flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS
+        self._source = calls.mmap(0, ground.PAGES * PAGE, Prot.READ | Prot.WRITE, flags)
+
+    def perform(self, name: str, arguments: list[Any]) -> int:
+        """What the call returns; 0 for a call that returns nothing. Raises KernelError."""
+        return int(getattr(self, f"_{name}", getattr(calls, name, None))(*arguments) or 0)  # type: ignore[misc]
+
+    def view(self) -> list[Any]:
+        """What is seen now, as JSON has it."""
+        return look([self._fds[number] for number in self._files])
+
+    def _mmap(self, address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+        return calls.mmap(address, length, prot, flags, self._fds.get(fd, -1), offset)
+
+    def _memfd_create(self, fd: int, sealable: int) -> int:
+        flags = _MFD_CLOEXEC | (_MFD_ALLOW_SEALING if sealable else 0)
+        self._fds[fd] = calls.memfd_create(f"f{fd}", flags)
+        self._files.append(fd)
+        return fd
+
+    def _ftruncate(self, fd: int, size: int) -> None:
+        calls.ftruncate(self._fds.get(fd, -1), size)
+
+    def _fallocate(self, fd: int, offset: int, length: int) -> None:
+        calls.fallocate(self._fds.get(fd, -1), 0, offset, length)
+
+    def _punch(self, fd: int, offset: int, length: int) -> None:
+        calls.fallocate(self._fds.get(fd, -1), _FALLOC_KEEP_SIZE | _FALLOC_PUNCH_HOLE, offset, length)
+
+    def _add_seals(self, fd: int, seals: int) -> None:
+        calls.add_seals(self._fds.get(fd, -1), seals)
+
+    def _userfaultfd(self, fd: int) -> int:
+        self._fds[fd] = open_userfaultfd()
+        return fd
+
+    def _uffd_register(self, fd: int, address: int, length: int, mode: int) -> int:
+        return calls.uffd_register(self._fds[fd], address, length, mode)
+
+    def _uffd_unregister(self, fd: int, address: int, length: int) -> None:
+        calls.uffd_unregister(self._fds[fd], address, length)
+
+    def _uffd_copy(self, fd: int, destination: int, values: list[int], mode: int) -> int:
+        for number, value in enumerate(values):
+            calls.poke(self._source + number * PAGE, _encode(value))
+        return calls.uffd_copy(self._fds[fd], destination, self._source, len(values) * PAGE, mode)
+
+    def _uffd_zeropage(self, fd: int, address: int, length: int, mode: int) -> int:
+        return calls.uffd_zeropage(self._fds[fd], address, length, mode)
+
+    def _uffd_continue(self, fd: int, address: int, length: int, mode: int) -> int:
+        return calls.uffd_continue(self._fds[fd], address, length, mode)
+
+    def _peek(self, address: int) -> int:
+        return _decode(calls.peek(address, _WORD_BYTES))
+
+    def _poke(self, address: int, value: int) -> None:
+        calls.poke(address, _encode(value))
+
+    def _load(self, address: int) -> int:
+        return _decode(calls.load(address, _WORD_BYTES))
+
+    def _store(self, address: int, value: int) -> None:
+        calls.store(address, _encode(value))
+
+    def _map_ring(self) -> int:
+        fd = open_perf()
+        try:
+            flags = MapFlag.SHARED | MapFlag.FIXED
+            return calls.mmap(ground.RING, ground.RING_PAGES * PAGE, Prot.READ | Prot.WRITE, flags, fd)
+        finally:
+            os.close(fd)
+
+    def _remap_vvar(self, flags: int, growth: int) -> int:
+        found = vvar()
+        assert found is not None, "the comparison asks for it only where it is"
+        start, end = found
+        return calls.mremap(start, end - start, end - start + growth, flags)
+
+    def _time_move(self, old: int, new: int, length: int, registered: int) -> int:
+        return time_move(
+            self._fds[SPARSE_FILE], self._fds.get(DESCRIPTORS[0]) if registered else None, old, new, length
+        )
+
+
+def vvar() -> tuple[int, int] | None:
+    """Start and end of the mapping of VM_PFNMAP that every process has, if it is there and not sealed."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line.endswith("[vvar]"):
+            flags = next(each for each in lines[number:] if each.startswith("VmFlags:")).split()
+            start, end = (int(part, 16) for part in line.split()[0].split("-"))
+            return (start, end) if "pf" in flags and "sl" not in flags else None
+    return None
+
+
+def _encode(value: int) -> bytes:
+    return (value % WORD).to_bytes(_WORD_BYTES, sys.byteorder)
+
+
+def _decode(data: bytes) -> int:
+    return int.from_bytes(data, sys.byteorder)
+
+
+def open_userfaultfd() -> int:
+    """A descriptor that delivers faults as SIGBUS, for user mode where the kernel knows that. Raises KernelError."""
+    flags = os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        fd = calls.userfaultfd(flags | _UFFD_USER_MODE_ONLY)
+    except KernelError:
+        fd = calls.userfaultfd(flags)
+    calls.uffd_api(fd, Feature.SIGBUS)
+    return fd
+
+
+def open_perf() -> int:
+    """A perf event that counts nothing, for its ring: a mapping of VM_DONTEXPAND. Raises OSError."""
+    number = _PERF_EVENT_OPEN.get(os.uname().machine)
+    if number is None:
+        raise OSError("the number of perf_event_open is not known on this machine")
+    software, dummy = 1, 9
+    attribute = ctypes.create_string_buffer(_PERF_ATTRIBUTE_BYTES)
+    head = b"".join(
+        n.to_bytes(size, sys.byteorder) for n, size in ((software, 4), (_PERF_ATTRIBUTE_BYTES, 4), (dummy, 8))
+    )
+    ctypes.memmove(attribute, head, len(head))
+    # Events of the kernel and of the hypervisor excluded: that needs no privilege.
+    bits = 1 << 5 | 1 << 6
+    ctypes.memmove(ctypes.byref(attribute, 40), bits.to_bytes(8, sys.byteorder), 8)
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = int(libc.syscall(number, attribute, 0, -1, -1, 8))
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "perf_event_open failed")
+    return fd
+
+
+def able(attempt: Callable[[], int]) -> bool:
+    """Whether a descriptor can be opened; it is closed again."""
+    try:
+        os.close(attempt())
+    except OSError:
+        return False
+    return True
+
+
+def serve() -> None:
+    """Answers requests until standard input ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    empty = not look([])[0]
+    say(
+        {
+            "empty": empty,
+            "userfaultfd": able(open_userfaultfd),
+            "perf": able(open_perf),
+            "mseal": _has_mseal(),
+            "vvar": vvar() is not None,
+            "locked_bytes": _locked_bytes(),
+        }
+    )
+    for line in iter(sys.stdin.readline, ""):
+        if line == "new\n":
+            child = os.fork()
+            if child == 0:
+                _serve_sequence()
+                os._exit(0)
+            status = os.waitpid(child, 0)[1]
+            say({"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "status": status})
+
+
+def _serve_sequence() -> None:
+    side = KernelSide()
+    say({})
+    for name, arguments in json.loads(_read_line()):
+        side.perform(name, arguments)
+    say({})
+    while True:
+        line = _read_line()
+        if line in ("", "end"):
+            return
+        name, arguments = json.loads(line)
+        try:
+            result = ["value", side.perform(name, arguments)]
+        except KernelError as error:
+            result = ["error", error.errno]
+        say({"result": result, "view": side.view()})
+
+
+def _read_line() -> str:
+    return sys.stdin.readline().rstrip("\n")
+
+
+def _has_mseal() -> bool:
+    try:
+        calls.mseal(0, 0)
+    except KernelError:
+        return False
+    return True
+
+
+def _locked_bytes() -> int | None:
+    """The most that this process may lock, None with the capability CAP_IPC_LOCK."""
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    status = Path("/proc/self/status").read_text()
+    capabilities = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
+    return None if capabilities >> _CAP_IPC_LOCK & 1 or limit == resource.RLIM_INFINITY else limit
+
+
+def say(answer: dict[str, Any]) -> None:
+    """Sends one line of JSON."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,146 @@
+"""Processes of their own for what may crash, hang or leak."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import resource
+import select
+import signal
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from subduct.selftest import raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_READ_BYTES = 1 << 16
+_FAILED = 70
+_NOBODY = 65534
+
+
+def run(body: Callable[[], dict[str, Any]], timeout_s: float) -> dict[str, Any] | str:
+    """Runs `body` in a forked child. Returns what it returned, or a sentence on how the child ended instead.
+
+    The child and all that it forked are gone afterwards. The calling process must have no other thread: a fork copies the locks
+    those may hold.
+    """
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _be_child(body, writer, parent)
+    os.close(writer)
+    line: bytes | None = None
+    try:
+        # On both sides, so that the group exists whoever comes first.
+        with contextlib.suppress(OSError):
+            os.setpgid(child, child)
+        line = _first_line(reader, time.monotonic() + timeout_s)
+    finally:
+        os.close(reader)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    if line is None:
+        return f"did not end within {timeout_s:g} s"
+    if line:
+        found: dict[str, Any] = json.loads(line)
+        return found
+    return describe(os.waitstatus_to_exitcode(status))
+
+
+def signal_of(action: Callable[[], object]) -> str:
+    """The name of the signal that `action` dies of in a forked child; empty when it survives.
+
+    Raises:
+        RuntimeError: it ended with an exception.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _quieten()
+        code = 0
+        try:
+            action()
+        except BaseException:
+            os.write(writer, traceback.format_exc().encode())
+            code = _FAILED
+        os._exit(code)
+    os.close(writer)
+    message = b"".join(iter(lambda: os.read(reader, _READ_BYTES), b"")).decode()
+    os.close(reader)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if message:
+        raise RuntimeError(message)
+    return signal.Signals(-code).name if code < 0 else ""
+
+
+def become_nobody() -> None:
+    """Gives up root's rights in this process, where it has them."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+
+
+def describe(code: int) -> str:
+    """How a process ended whose exit code, negative for a signal, is `code`."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code} and no result"
+
+
+def _quieten() -> None:
+    """No core dump and no handler of ours: to die of a signal is a result."""
+    raw.die_with_parent(signal.SIGKILL)
+    raw.leave_no_core()
+    faulthandler.disable()
+
+
+def _be_child(body: Callable[[], dict[str, Any]], writer: int, parent: int) -> NoReturn:
+    code = _FAILED
+    try:
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)
+        raw.die_with_parent(signal.SIGKILL)
+        faulthandler.disable()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        # Nothing a check prints may mix with the report.
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        if os.getppid() == parent:
+            _write_all(writer, json.dumps(body()).encode() + b"\n")
+            code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _first_line(reader: int, deadline: float) -> bytes | None:
+    """What comes before the first line end; empty when the pipe closes without one, None at the deadline."""
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    data = b""
+    while (left_s := deadline - time.monotonic()) > 0:
+        if not poll.poll(left_s * 1000):
+            continue
+        chunk = os.read(reader, _READ_BYTES)
+        if not chunk:
+            return b""
+        data += chunk
+        if b"\n" in data:
+            return data.split(b"\n")[0]
+    return None

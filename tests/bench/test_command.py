@@ -1,0 +1,220 @@
+"""`subduct bench` as a person or a script meets it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from subduct.bench import BENCHMARKS
+
+MACHINE = {"date", "kernel", "processor", "processors", "memory_bytes", "python", "subduct", "load"}
+# As small as each still measures something.
+SMALL = {
+    "pause": ("--sizes", "16MiB", "32MiB", "--flips", "20", "--repetitions", "4", "--alternatives", "1"),
+    "fault": ("--sizes", "64MiB", "--flips", "10"),
+    "move": ("--sizes", "48MiB", "--repetitions", "1"),
+    "mark": ("--sizes", "20000", "--repetitions", "2"),
+    "hiccup": ("--sizes", "20k", "--repetitions", "1", "--seconds", "1"),
+    "memory": ("--sizes", "20k", "--seconds", "0.5"),
+    "delivery": ("--sizes", "2000", "--repetitions", "2", "--seconds", "0.5"),
+}
+
+
+def bench(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "subduct", "bench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env=os.environ,
+    )
+    assert done.returncode == code, done
+    return done
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A saved run of every benchmark."""
+    folder = tmp_path_factory.mktemp("bench")
+    saved = {name: folder / f"{name}.json" for name in BENCHMARKS}
+    for name, path in saved.items():
+        done = bench(name, *SMALL[name], "--save", path)
+        assert done.stderr == ""
+    return saved
+
+
+def rows(results: dict[str, Path], name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(results[name].read_text())["rows"]
+    return found
+
+
+def test_every_benchmark_is_run_here() -> None:
+    assert set(SMALL) == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_result_says_what_where_and_whether(results: dict[str, Path], name: str) -> None:
+    found = json.loads(results[name].read_text())
+    assert found["benchmark"] == name
+    assert set(found["machine"]) >= MACHINE
+    assert found["rows"]
+    assert found["seconds"] > 0
+    for target in found["targets"]:
+        measured, limit = target["measured"], target["limit"]
+        expected = None if measured is None else measured >= limit if target["at_least"] else measured <= limit
+        assert target["met"] is expected
+        assert measured is not None or target["how"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_same_is_shown_again_without_measuring(results: dict[str, Path], name: str) -> None:
+    found = json.loads(results[name].read_text())
+    assert json.loads(bench(name, "--saved", results[name], "--json").stdout) == found
+    shown = bench(name, "--saved", results[name]).stdout
+    for said in (found["machine"]["kernel"], found["machine"]["date"], "targets", found["targets"][0]["name"]):
+        assert said in shown
+    assert not re.search(r"\b(nan|inf|None)\b", shown)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_missed_target_is_an_exit_code_where_asked_for(results: dict[str, Path], name: str) -> None:
+    missed = any(target["met"] is False for target in json.loads(results[name].read_text())["targets"])
+    bench(name, "--saved", results[name], "--check", code=int(missed))
+
+
+def test_a_pause_is_told_by_size_with_its_floor_and_alternatives(results: dict[str, Path]) -> None:
+    found = rows(results, "pause")
+    assert [row["size_bytes"] for row in found] == [16 << 20, 32 << 20]
+    for row in found:
+        assert row["count"] == 20
+        assert 0 < row["median_us"] <= row["p99_us"] <= row["max_us"]
+        assert row["spread_us"]["min"] <= row["spread_us"]["median"] <= row["spread_us"]["max"]
+        assert row["spread_us"]["repetitions"] == 4
+        assert row["ratio_to_bare"] == pytest.approx(row["median_us"] / row["bare"]["median_us"])
+        assert row["bare"]["median_us"] < row["bare_parked"]["median_us"]
+        assert row["live_bytes"] >= row["size_bytes"]
+        assert set(row["alternatives"]) == {
+            "move_2mib_aligned", "misaligned_move", "register_first_move", "madv_dontneed", "map_fixed_over", "fork",
+            "memcpy", "empty_continue",
+        }  # fmt: skip
+        for way in row["alternatives"].values():
+            assert "unavailable" in way or way["ratio_to_pause"] == pytest.approx(way["median_us"] / row["median_us"])
+        assert row["stalled"] <= row["count"]
+        assert row["stalls"]["processors"] >= 1
+
+
+def test_the_alternatives_grow_with_the_heap(results: dict[str, Path]) -> None:
+    small, large = rows(results, "pause")
+    for way in ("madv_dontneed", "memcpy", "empty_continue"):
+        assert small["alternatives"][way]["median_us"] < large["alternatives"][way]["median_us"] * 2
+
+
+def test_a_fault_is_beside_its_floor(results: dict[str, Path]) -> None:
+    (row,) = rows(results, "fault")
+    assert row["ratio_to_bare"] == pytest.approx(row["heap"]["median_us"] / row["bare"]["median_us"])
+    assert row["heap_ready"]["median_us"] < row["heap"]["median_us"]
+    assert row["heap"]["count"] > 0
+    assert 4096 <= row["bytes_per_fault"] <= 65536
+
+
+def test_a_move_tells_worker_mutator_and_what_was_churned(results: dict[str, Path]) -> None:
+    found = rows(results, "move")
+    workers = {row["work"]: row for row in found if row["kind"] == "worker"}
+    assert set(workers) == {"install", "fix_local", "build_local", "fix_random", "build_random"}
+    for row in workers.values():
+        assert row["ratio_to_memcpy"] == pytest.approx(row["page_us"] / row["memcpy_us"])
+        assert row["pages"] == row["pages_fixed"] + row["pages_built"] + row["pages_installed"]
+    (mutator,) = (row for row in found if row["kind"] == "mutator")
+    assert mutator["sound"]
+    assert mutator["quiet_per_s"] > 0
+    little, much = (row for row in found if row["kind"] == "churned")
+    assert little["share"] < much["share"]
+    assert little["bytes_evacuated"] <= much["bytes_evacuated"]
+
+
+def test_marking_is_told_for_each_object(results: dict[str, Path]) -> None:
+    (row,) = rows(results, "mark")
+    assert row["object_ns"] == pytest.approx(row["mark_ms"] * 1e6 / row["objects"])
+    assert row["objects"] >= 20_000
+    assert row["ratio_to_cpython"] == pytest.approx(row["object_ns"] / row["cpython_ns"])
+
+
+def test_hiccups_are_told_without_and_with_cycles(results: dict[str, Path]) -> None:
+    (row,) = rows(results, "hiccup")
+    assert row["sound"]
+    for phase in row["phases"].values():
+        assert phase["median_us"] <= phase["p99_us"] <= phase["p99_9_us"] <= phase["max_us"]
+        assert 0 <= phase["utilisation"]["1ms"] <= phase["utilisation"]["100ms"] <= 1
+    assert row["longest_us"] == row["phases"]["cycles"]["max_us"]
+
+
+def test_memory_tells_policies_tables_and_records(results: dict[str, Path]) -> None:
+    found = rows(results, "memory")
+    policies = {row["policy"]: row for row in found if row["kind"] == "policy"}
+    assert set(policies) == {"keep", "pool", "release"}
+    assert policies["keep"]["collected_bytes"] >= policies["release"]["collected_bytes"]
+    for row in found:
+        if row["kind"] == "tables":
+            assert 0 < row["share"] < 1
+        if row["kind"] == "records":
+            assert row["ratio_to_dicts"] == pytest.approx(row["heap_bytes"] / row["dict_bytes"])
+            assert row["heap_bytes"] > row["heap_file_bytes"] > 0
+
+
+def test_each_delivery_is_measured_or_says_why_not(results: dict[str, Path]) -> None:
+    found = {row["delivery"]: row for row in rows(results, "delivery")}
+    assert set(found) == {"sigbus", "thread", "software", "pause", "dict"}
+    for name, row in found.items():
+        if "unavailable" in row:
+            assert row["unavailable"]
+            continue
+        assert all(row[operation]["median_ns"] > 0 for operation in ("get", "field", "set"))
+        assert name == "dict" or row["churn"]["sound"]
+    assert found["dict"]["ratio_to_dict"]["get"] == 1
+
+
+def test_the_plot_is_a_picture_of_every_size(results: dict[str, Path], tmp_path: Path) -> None:
+    picture = tmp_path / "pause.svg"
+    bench("pause", "--saved", results["pause"], "--plot", picture)
+    root = ElementTree.fromstring(picture.read_text())
+    texts = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"16 MiB", "32 MiB"} <= set(texts)
+    assert any(text.startswith("flip, median: ") for text in texts)
+    lines = list(root.iter("{http://www.w3.org/2000/svg}polyline"))
+    assert all(len((line.get("points") or "").split()) == 2 for line in lines)
+    assert len(lines) >= 6
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("speed",),
+        ("pause", "--sizes", "much"),
+        ("pause", "--sizes", "0"),
+        ("pause", "--flips", "0"),
+        ("pause", "--saved", "/nowhere.json"),
+        ("mark", "--sizes", "1GiB"),
+        ("mark", "--flips", "3"),
+        ("hiccup", "--seconds", "forever"),
+        ("fault", "--plot", "x.svg"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    done = bench(*arguments, code=2)
+    assert "Traceback" not in done.stderr
+    assert done.stderr
+
+
+def test_a_file_that_is_no_result_is_refused(results: dict[str, Path], tmp_path: Path) -> None:
+    assert "saved run of 'pause'" in bench("mark", "--saved", results["pause"], code=2).stderr
+    other = tmp_path / "other.json"
+    other.write_text("[]")
+    assert "not a saved benchmark" in bench("mark", "--saved", other, code=2).stderr

@@ -1,0 +1,1 @@
+"""Tests of subduct.model, and what they share."""

@@ -1,0 +1,193 @@
+"""The model against the running kernel: known cases, random sequences, and wrong rules that must be noticed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from harness.seed import SEED
+from model.cases import CASES, REGISTERED_CASES, SPECIAL_CASES
+from model.mutations import MUTATIONS, Mutation
+from subduct.model import NEWEST, Version
+from subduct.model.differential.call import Call
+from subduct.model.differential.comparison import (
+    DifferenceError,
+    KernelServer,
+    Step,
+    new_model,
+    replay,
+    run_calls,
+    run_sequence,
+)
+from subduct.model.differential.generate import run_random
+from subduct.model.differential.operations import KINDS
+from subduct.model.differential.step_class import CASES as STEP_CASES
+from subduct.model.differential.step_class import Timed, check_step_classes, contradictions
+from subduct.model.rules import RuleBook
+from subduct.model.state import rule_book
+
+RUNNING = min(Version.parse(os.uname().release), NEWEST)
+SEQUENCES = int(os.environ.get("SUBDUCT_SEQUENCES", "150"))
+# Wrong rules are looked for in the same sequences each time: whether all are found is no matter of luck.
+MUTATION_SEQUENCES, MUTATION_SEED = 120, 5
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[KernelServer]:
+    with KernelServer() as started:
+        assert started.machine.empty
+        yield started
+
+
+@pytest.fixture(scope="module")
+def book() -> RuleBook:
+    return rule_book(RUNNING)
+
+
+def known_cases(server: KernelServer) -> dict[str, tuple[Call, ...]]:
+    """The known cases that this machine can do."""
+    perf, vvar = SPECIAL_CASES.items()
+    special = [case for case, there in ((perf, server.machine.perf), (vvar, server.machine.vvar)) if there]
+    return CASES | (REGISTERED_CASES if server.machine.userfaultfd else {}) | dict(special)
+
+
+def test_there_are_many_kinds_of_operation() -> None:
+    assert len(KINDS) >= 14
+
+
+@pytest.mark.parametrize("name", [*CASES, *REGISTERED_CASES, *SPECIAL_CASES])
+def test_known_cases(server: KernelServer, book: RuleBook, name: str) -> None:
+    calls = known_cases(server).get(name)
+    if calls is None:
+        pytest.skip("needs userfaultfd, perf events or vvar, which this kernel keeps")
+    assert len(run_calls(server, book, calls)) >= len(calls)
+
+
+def test_random_sequences(server: KernelServer, book: RuleBook) -> None:
+    done: list[int] = []
+    run_random(
+        server.machine,
+        lambda operations: done.append(len(run_sequence(server, book, operations))),
+        sequences=SEQUENCES,
+        seed=SEED,
+    )
+    assert len(done) >= SEQUENCES * 0.9
+    assert sum(done) > 8 * SEQUENCES
+
+
+def test_kinds_of_page_table_steps(server: KernelServer, book: RuleBook) -> None:
+    timed, contradicted = check_step_classes(server, book)
+    assert contradicted == []
+    assert all(each.time_ns > 0 for each in timed)
+
+
+def test_wrong_kinds_of_steps_are_noticed() -> None:
+    times = {"PUD": 13_000, "PMD": 180_000, "PTE": 1_100_000}
+    right = [Timed(case, name, times[name]) for case, name in zip(STEP_CASES[:3], times, strict=True)]
+    assert contradictions(right) == []
+    for name in ("PUD", "PMD"):
+        assert contradictions([*right, Timed(STEP_CASES[4], name, 1_000_000)])
+    assert contradictions([Timed(case, "PMD", times[name]) for case, name in zip(STEP_CASES[:3], times, strict=True)])
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the kernel did in the known cases, and in random sequences."""
+
+    known: list[list[Step]]
+    random: list[list[Step]]
+
+
+@pytest.fixture(scope="module")
+def recorded(server: KernelServer, book: RuleBook) -> Recorded:
+    known = [run_calls(server, book, calls) for calls in known_cases(server).values()]
+    found: list[list[Step]] = []
+
+    def run(operations: list[tuple[str, bytes]]) -> None:
+        found.append(run_sequence(server, book, operations))
+
+    run_random(server.machine, run, sequences=MUTATION_SEQUENCES, seed=MUTATION_SEED, shrink=False)
+    return Recorded(known, found)
+
+
+def notices(server: KernelServer, book: RuleBook, mutation: Mutation, sequences: list[list[Step]]) -> bool:
+    """Whether a wrong rule differs from what the kernel did in one of the sequences."""
+    with mutation.patched():
+        wrong = mutation.change(book)
+        return any(replay(server.machine, wrong, steps) for steps in sequences)
+
+
+def test_the_right_rules_pass_the_recorded_sequences(server: KernelServer, book: RuleBook, recorded: Recorded) -> None:
+    assert len(recorded.random) > MUTATION_SEQUENCES / 2
+    assert not notices(server, book, Mutation("none"), recorded.known + recorded.random)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_wrong_rule_is_noticed(server: KernelServer, book: RuleBook, recorded: Recorded, mutation: Mutation) -> None:
+    if not applies(mutation, server, book):
+        pytest.skip("this machine cannot show it")
+    assert notices(server, book, mutation, recorded.known + recorded.random)
+
+
+def test_random_sequences_alone_notice_most_wrong_rules(
+    server: KernelServer, book: RuleBook, recorded: Recorded
+) -> None:
+    wrong = [mutation for mutation in MUTATIONS if applies(mutation, server, book)]
+    noticed = [mutation.name for mutation in wrong if notices(server, book, mutation, recorded.random)]
+    assert len(noticed) >= 20, noticed
+
+
+def applies(mutation: Mutation, server: KernelServer, book: RuleBook) -> bool:
+    """Whether a mutation changes the rules of this version, and the machine has what it is about."""
+    machine = server.machine
+    needs = {"dontexpand": machine.perf, "pfnmap": machine.vvar, "growth-special": machine.perf or machine.vvar}
+    needs |= {"uffd.": machine.userfaultfd, "regist": machine.userfaultfd, "sealed": machine.mseal}
+    if not all(there for word, there in needs.items() if word in mutation.name):
+        return False
+    if mutation.name.startswith(("without ", "having ")):
+        kind, rule = mutation.name.split(" ", 1)
+        return book.holds(rule) is (kind == "without")
+    return True
+
+
+def test_enough_wrong_rules_apply_here(server: KernelServer, book: RuleBook) -> None:
+    assert sum(applies(mutation, server, book) for mutation in MUTATIONS) >= 20
+
+
+def test_a_difference_says_what_was_done(server: KernelServer, book: RuleBook) -> None:
+    wrong = book.without("mremap.overlap")
+    with pytest.raises(DifferenceError) as raised:
+        run_random(
+            server.machine, lambda operations: void(run_sequence(server, wrong, operations)), sequences=200, seed=SEED
+        )
+    text = str(raised.value)
+    assert "mremap(" in text
+    assert "result: kernel EINVAL" in text
+    # Shortened: no more than what it takes.
+    assert text.count("->") <= 4
+
+
+def void(_value: object) -> None:
+    """Hypothesis wants tests that return nothing."""
+
+
+def test_the_setup_is_the_same_on_both_sides(server: KernelServer, book: RuleBook) -> None:
+    steps = run_calls(server, book, [Call("peek", (0,))])
+    assert steps[0].kernel.view is not None
+    assert new_model(server.machine, book).view().lines == steps[0].kernel.view.lines
+
+
+def test_as_a_command() -> None:
+    command = [sys.executable, "-m", "subduct.model.differential", "--sequences", "5", "--seed", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stderr == ""
+    outcome = json.loads(done.stdout)
+    assert done.returncode == 0, outcome
+    assert outcome["seed"] == 1
+    assert outcome["difference"] is None
+    assert outcome["sequences"] >= 5
+    assert outcome["machine"]["empty"] is True

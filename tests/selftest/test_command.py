@@ -1,0 +1,188 @@
+"""`subduct selftest` as a user sees it: what it prints, what it returns, and who may run it."""
+
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from harness.kernel import SYSCALL_NUMBERS
+from harness.process import run_program
+from harness.seccomp import forbid
+
+NOBODY = 65534
+KNOWN = "todo".upper()
+RESULT = re.compile(rf"(not ok|ok) (\d+) - ([a-z0-9.-]+)(?: # (SKIP|{KNOWN}) (.+))?")
+
+
+def selftest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own."""
+    command = [sys.executable, "-m", "subduct", "selftest", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+
+
+def results(output: str) -> list[re.Match[str]]:
+    """The result lines, after a look at what stands around them."""
+    lines = output.splitlines()
+    assert lines[0] == "TAP version 13"
+    found = [match for line in lines if (match := RESULT.fullmatch(line))]
+    assert f"1..{len(found)}" in lines
+    assert [int(match[2]) for match in found] == list(range(1, len(found) + 1))
+    others = [line for line in lines[1:] if not RESULT.fullmatch(line) and not line.startswith(("# ", "  ", "1.."))]
+    assert not others
+    return found
+
+
+def test_this_kernel_does_what_is_assumed_of_it() -> None:
+    ran = selftest()
+    found = results(ran.stdout)
+    assert ran.returncode == 0, ran.stdout
+    assert len(found) >= 80
+    assert not [match[0] for match in found if match[1] == "not ok" and match[4] != KNOWN]
+    passed = {match[3] for match in found if match[1] == "ok" and match[4] is None}
+    assert len(passed) > len(found) // 2
+    assert not ran.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="runs as another user, which only root can arrange")
+def test_nobody_may_run_it() -> None:
+    # Becomes nobody when everything is imported: the interpreter may lie where only its owner can look.
+    ran = run_program(
+        f"""
+        import contextlib, ctypes, io, os, sys
+        from subduct.cli import main
+        with contextlib.redirect_stdout(io.StringIO()):
+            main(["selftest", "--json", "--only", "memfd.*"])
+        os.setgroups([])
+        os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
+        os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+        # As after an exec: a process may look at itself in /proc.
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+        sys.exit(main(["selftest", "--json"]))
+        """
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    report = json.loads(ran.stdout)
+    assert report["user"]["uid"] == NOBODY
+    assert not [each for each in report["results"] if each["status"] == "fail"]
+    assert sum(each["status"] == "pass" for each in report["results"]) > 100
+
+
+def test_the_report_as_json() -> None:
+    ran = selftest("--json", "--only", "mremap.einval.*", "--only", "uffd.api-ioctls")
+    report = json.loads(ran.stdout)
+    assert ran.returncode == 0
+    assert report["kernel"] == os.uname().release
+    assert report["machine"] == {"architecture": os.uname().machine, "page_bytes": os.sysconf("SC_PAGE_SIZE")}
+    assert report["user"]["uid"] == os.geteuid()
+    ids = [each["id"] for each in report["results"]]
+    assert "uffd.api-ioctls" in ids
+    assert len(ids) > 5
+    assert all(identity.startswith("mremap.einval.") for identity in ids if identity != "uffd.api-ioctls")
+    for each in report["results"]:
+        assert each["status"] in {"pass", "skip"}
+        assert each["time_us"] >= 0
+        assert isinstance(each["detail"], str)
+
+
+def test_the_list_names_every_test_and_runs_none() -> None:
+    everything, some = selftest("--list"), selftest("--list", "--only", "memfd.*")
+    assert everything.returncode == some.returncode == 0
+    ids = [line.split()[0] for line in everything.stdout.splitlines()]
+    assert len(ids) == len(set(ids)) >= 80
+    assert [line.split()[0] for line in some.stdout.splitlines()] == [each for each in ids if each.startswith("memfd.")]
+
+
+def test_one_test_alone() -> None:
+    ran = selftest("--only", "mremap.einval.fixed-alone")
+    assert ran.returncode == 0
+    assert [match[3] for match in results(ran.stdout)] == ["mremap.einval.fixed-alone"]
+
+
+@pytest.mark.parametrize("pattern", ["uffd.continue.exist", "uffd.nothing.*"])
+def test_a_test_that_there_is_not(pattern: str) -> None:
+    ran = selftest("--only", "memfd.name", "--only", pattern)
+    assert ran.returncode == 2
+    assert not ran.stdout
+    assert repr(pattern) in ran.stderr
+    assert "; near: uffd." in ran.stderr or "--list" in ran.stderr
+
+
+def test_near_matches_are_named() -> None:
+    assert "uffd.continue.eexist" in selftest("--only", "uffd.continue.exist").stderr
+
+
+def test_nothing_could_run() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "subduct", "selftest", "--only", "uffd.minor.*", "--only", "uffd.continue.*"],
+        preexec_fn=forbid(SYSCALL_NUMBERS[platform.machine()]),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    found = results(ran.stdout)
+    assert ran.returncode == 4, ran.stdout + ran.stderr
+    assert {match[4] for match in found} == {"SKIP"}
+    assert all("userfaultfd" in match[5] for match in found)
+
+
+def with_check(body: str, run: str) -> str:
+    """A program whose self-test has one test, with a body of ours."""
+    return f"""
+import os, signal, sys, time
+from subduct.cli import main, selftest
+from subduct.selftest.assumption import Assumption, UsedBy
+def check():
+    {body}
+only = Assumption("ours.only", "Ours.", check, "here", UsedBy.NOBODY, None, None, None, __name__)
+selftest.assumptions = lambda: (only,)
+{run}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "got"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
+        ("os._exit(3)", "exited with code 3 and no result"),
+        ("time.sleep(1000)", "did not end within 0.5 s"),
+        ("if os.fork() == 0: time.sleep(1000)\n    os._exit(3)", "did not end within 0.5 s"),
+        ("raise ValueError('wrong')", "ValueError: wrong"),
+        ("open('/nowhere')", "No such file or directory"),
+    ],
+)
+def test_a_check_that_crashes_or_hangs_fails_alone(body: str, got: str) -> None:
+    # Those that end do so however busy the machine is.
+    timeout_s = 0.5 if "0.5 s" in got else 60
+    ran = run_program(with_check(body, f'sys.exit(main(["selftest", "--timeout", "{timeout_s}"]))'))
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert [match[1] for match in results(ran.stdout)] == ["not ok"]
+    assert got in ran.stdout
+
+
+def test_a_check_that_hangs_leaves_no_process_behind() -> None:
+    hangs = "os.fork(); time.sleep(1000)"
+    # Ends when everybody has closed standard error, which the check's own children inherit.
+    ran = run_program(with_check(hangs, 'sys.exit(main(["selftest", "--timeout", "0.5"]))'))
+    assert ran.returncode == 1
+    assert not ran.stderr
+
+
+@pytest.mark.parametrize("json_option", ["", ', "--json"'])
+def test_ctrl_c_bails_out(json_option: str) -> None:
+    program = with_check("os.write(2, b'running'); time.sleep(1000)", f'sys.exit(main(["selftest"{json_option}]))')
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.read(len("running")) == b"running"
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (stderr if json_option else stdout).decode().splitlines()[-1] == "Bail out!"
+    assert b"Traceback" not in stderr

@@ -1,0 +1,163 @@
+"""Run the checks on the kernel that runs, here or in a guest, and write what each found as JSON into a folder.
+
+    python guest.py FOLDER [--sequences N] [--seconds N]
+
+Each check is a process of its own with a time limit; its whole output stays in FOLDER/NAME.log. A guest is an emulated
+machine, tens of times slower than this one, which may be busy besides: the limits only end what hangs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_HERE = Path(__file__).parent
+_PACKAGE = [sys.executable, "-B", "-m", "subduct"]
+_TEST_RESULT = re.compile(r"^(?P<not>not )?ok\b(?P<text>[^#\n]*)(?:#\s*(?P<directive>skip|todo)\b)?", re.IGNORECASE)
+
+
+@dataclass
+class Outcome:
+    """What a check found: figures of its own, and None for `problem` when it ran to its end."""
+
+    name: str
+    figures: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+    exit_code: int | None = None
+    seconds: float = 0.0
+
+    def write(self, folder: Path) -> None:
+        """Writes it in one step, so that nobody reads half of it."""
+        path = folder / f"{self.name}.json"
+        path.with_suffix(".new").write_text(json.dumps(asdict(self), indent=2))
+        path.with_suffix(".new").rename(path)
+
+
+def tap_figures(output: str) -> dict[str, Any]:
+    """Counts the results of a TAP 13 stream: passed, failed, skipped, todo, and the names of those that failed."""
+    counts: dict[str, Any] = {"passed": 0, "failed": 0, "skipped": 0, "todo": 0, "failures": []}
+    for line in output.splitlines():
+        result = _TEST_RESULT.match(line)
+        if result is None:
+            continue
+        directive = (result["directive"] or "").lower()
+        if directive:
+            counts["skipped" if directive == "skip" else "todo"] += 1
+        elif result["not"]:
+            counts["failed"] += 1
+            counts["failures"].append(re.sub(r"^\s*\d+\s*(?:-\s*)?", "", result["text"]).strip())
+        else:
+            counts["passed"] += 1
+    planned = re.search(r"^1\.\.(\d+)", output, re.MULTILINE)
+    counts["planned"] = int(planned[1]) if planned else None
+    return counts
+
+
+def doctor_figures(output: str) -> dict[str, Any]:
+    """The delivery that the doctor names, and what it says is missing."""
+    found = json.loads(output)
+    return {
+        "delivery": found["delivery"],
+        "runs": found["runs"],
+        "missing": [check["name"] for check in found["checks"] if check["status"] == "missing"],
+    }
+
+
+def run_figures(output: str) -> dict[str, Any]:
+    """The figures of a heap run that the table shows or that are judged."""
+    report = json.loads(output)
+    names = ("delivery", "cycles", "moves", "operations", "faults", "verified", "mismatches", "sample_compared")
+    return {name: report[name] for name in names} | {"pause_us": report["pause_us"]}
+
+
+def differential_figures(output: str) -> dict[str, Any]:
+    """What the differential test compared; `difference` is the first one that it found, after which it stops."""
+    found = json.loads(output)
+    return {name: found[name] for name in ("rules", "sequences", "calls", "difference", "seed")}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A command, how to read what it prints, and how long it may take."""
+
+    name: str
+    command: list[str]
+    figures: Callable[[str], dict[str, Any]]
+    timeout_s: float
+
+    def run(self, folder: Path) -> Outcome:
+        """Runs it; what it printed stays in the folder."""
+        outcome = Outcome(self.name)
+        log = folder / f"{self.name}.log"
+        started = time.monotonic()
+        try:
+            with log.with_suffix(".err").open("wb") as errors:
+                done = subprocess.run(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    timeout=self.timeout_s,
+                    check=False,
+                    cwd="/",
+                    # The guest's root is read-only but for a few folders.
+                    env={**os.environ, "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},
+                )
+            outcome.exit_code = done.returncode
+            log.write_bytes(done.stdout)
+            outcome.figures = self.figures(done.stdout.decode())
+        except subprocess.TimeoutExpired as expired:
+            log.write_bytes(expired.stdout or b"")
+            outcome.problem = f"did not end within {self.timeout_s:.0f} s"
+        except (ValueError, KeyError, TypeError) as error:
+            outcome.problem = f"printed something unexpected ({error!r}), exit code {outcome.exit_code}"
+        outcome.seconds = time.monotonic() - started
+        return outcome
+
+
+def checks(sequences: int, seconds: float) -> list[Check]:
+    """All checks, the quickest first."""
+    differential = [sys.executable, "-B", "-m", "subduct.model.differential"]
+    run = [*_PACKAGE, "run", "--seconds", str(seconds), "--limit", "50", "--budget", "256MiB", "--json"]
+    return [
+        Check("probes", [sys.executable, "-B", str(_HERE / "probes.py")], json.loads, 300),
+        Check("doctor", [*_PACKAGE, "doctor", "--json"], doctor_figures, 600),
+        Check("run", run, run_figures, 1_200 + 10 * seconds),
+        Check("selftest", [*_PACKAGE, "selftest", "--timeout", "600"], tap_figures, 2_400),
+        Check("differential", [*differential, "--sequences", str(sequences), "--json"], differential_figures, 2_400),
+    ]
+
+
+def main() -> None:
+    """Runs all checks."""
+    parser = argparse.ArgumentParser(description="Run the checks on the kernel that runs.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sequences", type=int, default=150, help="of the differential test (default: 150)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of the heap run (default: 5)")
+    arguments = parser.parse_args()
+    up_s = float(Path("/proc/uptime").read_text().split()[0])
+    boot = {
+        "release": platform.release(),
+        "version": platform.version(),
+        "python": platform.python_version(),
+        "up_s": up_s,
+    }
+    Outcome("boot", boot, exit_code=0, seconds=up_s).write(arguments.folder)
+    for check in checks(arguments.sequences, arguments.seconds):
+        check.run(arguments.folder).write(arguments.folder)
+
+
+if __name__ == "__main__":
+    main()
