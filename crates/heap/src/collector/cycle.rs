@@ -153,6 +153,7 @@ fn finish(shared: &Shared, plan: &Plan, flip: &Flip) {
     flip::unflip(shared, flip);
     for id in &plan.sources {
         shared.mover.forwarding.set_moving(*id, false);
+        shared.mover.forwarding.give_back(*id);
         space.free(*id);
     }
     for id in &plan.destinations {

@@ -52,7 +52,22 @@ impl<T: ZeroIsValid> SideTable<T> {
         unsafe { &*(self.memory.base() as *const T).add(index) }
     }
 
-    /// Makes a range of entries zero again, giving back whole pages where there are many.
+    /// Gives the memory of a range of entries back to the machine, as far as it fills pages; those entries are zero then.
+    ///
+    /// # Panics
+    /// When the range lies outside the table.
+    pub fn give_back(&self, range: Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.length);
+        let page = subduct_kernel::page_size();
+        let start = (self.memory.base() + range.start * size_of::<T>()).next_multiple_of(page);
+        let end = (self.memory.base() + range.end * size_of::<T>()) & !(page - 1);
+        if start < end {
+            // Refused only for locked memory, which stays resident then, and keeps what is in it.
+            let _ = self.memory.drop_entries(start, end - start);
+        }
+    }
+
+    /// Makes a range of entries zero again.
     ///
     /// # Panics
     /// When the range lies outside the table.
