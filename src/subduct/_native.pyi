@@ -395,8 +395,8 @@ def measure_mutator(size_bytes: int, *, cycles: int, progress: Callable[[str], o
 def measure_churned(size_bytes: int, share: float, *, progress: Callable[[str], object]) -> str:
     """Churn a share of a dense heap, and collect. Raw figures as JSON text."""
 
-def measure_mark(objects: int, *, cycles: int, progress: Callable[[str], object]) -> str:
-    """Mark a random graph. Raw samples as JSON text."""
+def measure_mark(objects: int, *, random: bool, cycles: int, progress: Callable[[str], object]) -> str:
+    """Mark a graph of objects that refer to four others each. Raw samples as JSON text."""
 
 def measure_churn(
     records: int,

@@ -44,8 +44,8 @@ def server() -> Iterator[KernelServer]:
 
 
 @pytest.fixture(scope="module")
-def book() -> RuleBook:
-    return rule_book(RUNNING)
+def book(server: KernelServer) -> RuleBook:
+    return server.machine.adapted(rule_book(RUNNING))
 
 
 def known_cases(server: KernelServer) -> dict[str, tuple[Call, ...]]:

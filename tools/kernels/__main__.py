@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kernels.archive import Archive
 from kernels.boot import Guest
-from kernels.column import Column
+from kernels.column import CHECKS, Column
 from kernels.failure import KernelsError
 from kernels.series import HOST, SERIES, Series
 from kernels.table import document, text
@@ -30,6 +30,8 @@ def main() -> int:
     if arguments.refresh:
         shutil.rmtree(cache / "images", ignore_errors=True)
     options = ["--sequences", str(arguments.sequences), "--seconds", str(arguments.seconds)]
+    names = ["boot", *arguments.check] if arguments.check else CHECKS
+    options += [part for name in arguments.check or () for part in ("--check", name)]
     columns, failures = [], []
     wanted = [*(series.version for series in SERIES), HOST]
     for name in arguments.only or wanted:
@@ -40,14 +42,15 @@ def main() -> int:
             print(f"  failed: {error}", flush=True)
             continue
         columns.append(column)
-        failures += [f"{name}: {problem}" for problem in column.problems()]
-    if columns:
+        print(f"  {column.release}: {', '.join(names)}: {len(column.problems(names)) or 'no'} problems", flush=True)
+        failures += [f"{name}: {problem}" for problem in column.problems(names)]
+    if columns and not arguments.check:
         print(f"\n{text(columns)}")
     for failure in failures:
         print(f"FAILED  {failure}", file=sys.stderr)
     if failures:
         return 1
-    if [column.heading for column in columns] == wanted:
+    if not arguments.check and [column.heading for column in columns] == wanted:
         version = importlib.metadata.version("subduct")
         today = datetime.now(UTC).date()
         _DOCUMENT.write_text(document(columns, version=version, day=today, seconds=arguments.seconds))
@@ -86,13 +89,19 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make kernels", description="Try the package on Debian's kernels.")
     parser.add_argument("--cache", type=lambda path: Path(path).resolve(), default=_REPOSITORY / "target" / "kernels")
     parser.add_argument("--refresh", action="store_true", help="fetch the newest images instead of the cached ones")
-    parser.add_argument("--sequences", type=int, default=150, help="of the differential test (default: 150)")
+    parser.add_argument("--sequences", type=int, default=100, help="of the differential test (default: 100)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of the heap run (default: 5)")
     parser.add_argument(
         "--only",
         action="append",
         choices=[*(series.version for series in SERIES), HOST],
         help="this kernel alone, without writing the document; may be repeated",
+    )
+    parser.add_argument(
+        "--check",
+        action="append",
+        choices=CHECKS[1:],
+        help="this check alone, without a table; may be repeated",
     )
     return parser.parse_args()
 

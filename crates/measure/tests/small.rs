@@ -120,7 +120,7 @@ fn what_is_evacuated_follows_what_was_churned() {
 #[test]
 fn every_node_of_the_graph_is_marked() {
     let _alone = alone();
-    let found = mark::measure(50_000, 3, &mut go_on).unwrap();
+    let found = mark::measure(50_000, mark::Reach::Random, 3, &mut go_on).unwrap();
     all_positive(&found["mark_us"], 3);
     assert!((50_000.0..50_100.0).contains(&number(&found["live_objects"])), "{found}");
 }
@@ -169,7 +169,7 @@ fn side_tables_take_something_and_more_when_all_moves() {
 fn a_measurement_ends_when_its_caller_wants_no_more() {
     let _alone = alone();
     let mut steps = 0;
-    let stopped = mark::measure(10_000_000, 1, &mut |_| {
+    let stopped = mark::measure(10_000_000, mark::Reach::Local, 1, &mut |_| {
         steps += 1;
         steps < 3
     });

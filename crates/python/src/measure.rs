@@ -103,11 +103,18 @@ pub fn measure_churned(py: Python<'_>, size_bytes: u64, share: f64, progress: Py
     run(py, &progress, |progress| moving::churned(size_bytes, share, progress))
 }
 
-/// Marks a random graph of that many objects, cycles times.
+/// Marks a graph of that many objects, cycles times; each refers to four others, at random or beside it.
 #[pyfunction]
-#[pyo3(signature = (objects, *, cycles, progress))]
-pub fn measure_mark(py: Python<'_>, objects: usize, cycles: usize, progress: Py<PyAny>) -> PyResult<String> {
-    run(py, &progress, |progress| mark::measure(objects, cycles, progress))
+#[pyo3(signature = (objects, *, random, cycles, progress))]
+pub fn measure_mark(
+    py: Python<'_>,
+    objects: usize,
+    random: bool,
+    cycles: usize,
+    progress: Py<PyAny>,
+) -> PyResult<String> {
+    let reach = if random { mark::Reach::Random } else { mark::Reach::Local };
+    run(py, &progress, |progress| mark::measure(objects, reach, cycles, progress))
 }
 
 /// Has threads read and replace records for some seconds while the heap collects at its own pace.

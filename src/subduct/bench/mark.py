@@ -1,4 +1,4 @@
-"""`mark`: nanoseconds for each object of a random graph, beside CPython's collector."""
+"""`mark`: nanoseconds for each object of a graph, beside CPython's collector."""
 
 from __future__ import annotations
 
@@ -26,41 +26,51 @@ _TARGET_OBJECTS = 10_000_000
 _CPYTHON_OBJECTS = 1_000_000
 _REFERENCES = 4
 
+#: What objects refer to, as the rows name it, and as people do.
+GRAPHS = {"local": "references to neighbours", "random": "random references"}
+
 
 def run(arguments: argparse.Namespace, progress: Progress) -> list[Row]:
-    """A row for each number of objects."""
+    """Two rows for each number of objects: references to neighbours, and random ones."""
     rows = []
     for objects in arguments.sizes:
-        told = named(progress, f"{objects:,} objects")
-        found = measured(_native.measure_mark, objects, cycles=arguments.repetitions, progress=told)
-        each_ns = [mark_us * 1e3 / found["live_objects"] for mark_us in found["mark_us"]]
-        told("CPython's collector")
-        python_objects = min(objects, _CPYTHON_OBJECTS)
-        python_ns = collect_lists(python_objects, arguments.repetitions)
-        rows.append(
-            {
-                "objects": found["live_objects"],
-                "live_bytes": found["live_bytes"],
-                "mark_ms": median(found["mark_us"]) / 1e3,
-                "object_ns": median(each_ns),
-                "spread_ns": spread(each_ns),
-                "count": len(each_ns),
-                "cpython_objects": python_objects,
-                "cpython_ns": median(python_ns),
-                "cpython_spread_ns": spread(python_ns),
-                "ratio_to_cpython": ratio(median(each_ns), median(python_ns)),
-            }
-        )
+        for graph in GRAPHS:
+            told = named(progress, f"{objects:,} objects, {GRAPHS[graph]}")
+            rows.append(_row(objects, graph, arguments.repetitions, told))
     return rows
 
 
-def collect_lists(objects: int, repetitions: int) -> list[float]:
-    """Nanoseconds for each object of `gc.collect()` on so many lists that refer to four others at random, once for each
-    repetition."""
+def _row(objects: int, graph: str, repetitions: int, progress: Progress) -> Row:
+    is_random = graph == "random"
+    found = measured(_native.measure_mark, objects, random=is_random, cycles=repetitions, progress=progress)
+    each_ns = [mark_us * 1e3 / found["live_objects"] for mark_us in found["mark_us"]]
+    progress("CPython's collector")
+    python_objects = min(objects, _CPYTHON_OBJECTS)
+    python_ns = collect_lists(python_objects, repetitions, is_random=is_random)
+    return {
+        "graph": graph,
+        "objects": found["live_objects"],
+        "live_bytes": found["live_bytes"],
+        "mark_ms": median(found["mark_us"]) / 1e3,
+        "object_ns": median(each_ns),
+        "spread_ns": spread(each_ns),
+        "reference_ns": median(found["mark_us"]) * 1e3 / found["references"],
+        "count": len(each_ns),
+        "cpython_objects": python_objects,
+        "cpython_ns": median(python_ns),
+        "cpython_spread_ns": spread(python_ns),
+        "ratio_to_cpython": ratio(median(each_ns), median(python_ns)),
+    }
+
+
+def collect_lists(objects: int, repetitions: int, *, is_random: bool) -> list[float]:
+    """Nanoseconds for each object of `gc.collect()` on so many lists that refer to four others, at random or beside them; one
+    figure for each repetition."""
     random = Random(1)
     lists: list[list[object]] = [[] for _ in range(objects)]
-    for each in lists:
-        each.extend(lists[random.randrange(objects)] for _ in range(_REFERENCES))
+    for place, each in enumerate(lists):
+        near = range(place - 1, place - 1 - _REFERENCES, -1)
+        each.extend(lists[random.randrange(objects) if is_random else other] for other in near)
     gc.collect()
     taken = []
     for _ in range(repetitions):
@@ -82,13 +92,14 @@ def tables(rows: list[Row]) -> list[Table]:
     """One table."""
     return [
         Table(
-            "a full mark of a random graph, and gc.collect() of lists that refer to as many others",
+            "a full mark of objects that refer to four others each, and gc.collect() of lists that do",
             [
-                Column("objects", number("objects", 0)),
+                Column("objects", lambda row: f"{row['objects']:,}, {GRAPHS[row['graph']]}"),
                 Column("MiB", lambda row: f"{row['live_bytes'] / (1 << 20):,.0f}"),
                 Column("mark ms", number("mark_ms", 0)),
                 Column("ns an object", number("object_ns", 1)),
                 Column("spread", span("spread_ns", 1)),
+                Column("ns a reference", number("reference_ns", 1)),
                 Column("lists", number("cpython_objects", 0)),
                 Column("ns a list", number("cpython_ns", 1)),
                 Column("spread", span("cpython_spread_ns", 1)),
@@ -103,7 +114,7 @@ MARK = Benchmark(
     name="mark",
     summary="marking a graph that does not fit the caches, beside CPython's collector",
     sizes=Sizes("count", (_TARGET_OBJECTS,), "objects of the graph"),
-    repetitions=5,
+    repetitions=3,
     run=run,
     targets=targets,
     tables=tables,

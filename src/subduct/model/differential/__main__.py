@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _compare(server: KernelServer, version: Version, sequences: int, seed: int) -> dict[str, Any]:
-    book = rule_book(version)
+    book = server.machine.adapted(rule_book(version))
     begin = time.monotonic()
     calls: list[int] = []
 

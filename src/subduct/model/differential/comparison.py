@@ -32,19 +32,26 @@ _MOVERS = {"mmap": 1, "mremap": 2}
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What the process that asks the kernel found out about it: whether the ground is empty; whether there are userfaultfd,
-    perf events, mseal and an ordinary vvar mapping; the most it may lock in bytes, None for no limit."""
+    perf events, mseal and an ordinary vvar mapping; whether a memfd
+    sealed against writing can be mapped shared; the most it may lock in bytes, None for no limit."""
 
     empty: bool
     userfaultfd: bool
     perf: bool
     mseal: bool
     vvar: bool
+    maps_write_sealed: bool
     locked_bytes: int | None
 
     @property
     def limits(self) -> Limits:
         """The same limits for the model."""
         return Limits(locked_bytes=self.locked_bytes)
+
+    def adapted(self, book: RuleBook) -> RuleBook:
+        """The book with those rules as this kernel has them that later releases of old versions changed."""
+        rule = "mmap.write-sealed-read-only"
+        return book.without(rule) if self.maps_write_sealed else book.having(rule)
 
     @property
     def setup(self) -> tuple[Call, ...]:

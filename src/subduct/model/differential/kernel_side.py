@@ -20,7 +20,7 @@ from subduct.model.differential import ground
 from subduct.model.differential.look import look
 from subduct.model.differential.operations import DESCRIPTORS, SPARSE_FILE
 from subduct.model.differential.time_move import time_move
-from subduct.model.uapi import PAGE, WORD, Feature, MapFlag, Prot
+from subduct.model.uapi import PAGE, WORD, Feature, MapFlag, Prot, Seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,6 +198,7 @@ def serve() -> None:
             "perf": able(open_perf),
             "mseal": _has_mseal(),
             "vvar": vvar() is not None,
+            "maps_write_sealed": _maps_write_sealed(),
             "locked_bytes": _locked_bytes(),
         }
     )
@@ -238,6 +239,20 @@ def _has_mseal() -> bool:
         calls.mseal(0, 0)
     except KernelError:
         return False
+    return True
+
+
+def _maps_write_sealed() -> bool:
+    """Whether a memfd that is sealed against writing can be mapped shared, to be read."""
+    fd = calls.memfd_create("sealed", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+    try:
+        calls.ftruncate(fd, PAGE)
+        calls.add_seals(fd, Seal.WRITE)
+        calls.munmap(calls.mmap(0, PAGE, Prot.READ, MapFlag.SHARED, fd), PAGE)
+    except KernelError:
+        return False
+    finally:
+        os.close(fd)
     return True
 
 
