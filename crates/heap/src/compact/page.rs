@@ -21,6 +21,13 @@ pub enum Work {
 }
 
 impl Mover {
+    /// Whether a page of a region with this role points at nothing that moved.
+    #[must_use]
+    pub fn is_clean(&self, role: Role, page: PageId) -> bool {
+        matches!(role, Role::Small | Role::LargeHead | Role::LargeTail)
+            && self.marks.signature(page) & self.source_signature() == 0
+    }
+
     /// Makes the content of a page right, writing through `write`. The caller has claimed the page, or nobody else runs.
     pub fn make_ready(&self, page: PageId, write: Base) -> Work {
         let start = self.space.geometry().page_start(page);
@@ -34,9 +41,7 @@ impl Mover {
                 self.fix_words(write, start, start + self.space.geometry().page_bytes());
                 Work::Fixed
             }
-            Role::Small | Role::LargeHead | Role::LargeTail
-                if self.marks.signature(page) & self.source_signature() != 0 =>
-            {
+            role @ (Role::Small | Role::LargeHead | Role::LargeTail) if !self.is_clean(role, page) => {
                 if region.role() == Role::Small {
                     self.fix_small(page, write);
                 } else {
