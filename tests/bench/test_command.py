@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -220,3 +222,26 @@ def test_a_file_that_is_no_result_is_refused(results: dict[str, Path], tmp_path:
     other = tmp_path / "other.json"
     other.write_text("[]")
     assert "not a saved benchmark" in bench("mark", "--saved", other, code=2).stderr
+
+
+def test_control_c_ends_a_measurement_between_two_steps() -> None:
+    # A shell's background job would have it ignored.
+    running = subprocess.Popen(
+        [sys.executable, "-m", "subduct", "bench", "pause", "--sizes", "32MiB", "--flips", "1000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        control = Path(f"/proc/{running.pid}/task")
+        # The mutators and the control run: it measures.
+        while running.poll() is None and len(list(control.iterdir())) < 4:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        output, errors = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert output == ""
+    assert "Traceback" not in errors

@@ -170,6 +170,7 @@ MUTATIONS = (
     without("mremap.several-registered"),
     without("mremap.sealed"),
     without("mremap.old-unlocked"),
+    having("mremap.unlocks-part"),
     without("mremap.locked-leak"),
     having("mremap.account-lost"),
     without("mremap.old-stays-registered"),

@@ -137,12 +137,20 @@ def test_sealed_mappings() -> None:
         space_with("6.1").mseal(OLD, PAGE)
 
 
-@pytest.mark.parametrize(("version", "leaks"), [("6.12", 0), ("6.15", 2), ("6.18", 2)])
-def test_locked_memory(version: str, leaks: int) -> None:
-    space = space_with(version)
+@pytest.mark.parametrize(
+    ("version", "locked", "leaks"),
+    [
+        ("5.10", [False, True], 0),
+        ("6.12", [False, True, True], 0),
+        ("6.15", [False, True], 2),
+        ("6.18", [False, True], 2),
+    ],
+)
+def test_locked_memory(version: str, locked: list[bool], leaks: int) -> None:
+    space = space_with(version, ANONYMOUS)
     space.mlock(OLD, 4 * PAGE)
     space.mremap(OLD, 2 * PAGE, 2 * PAGE, LEAVE, NEW)
-    assert [VmFlag.LOCKED in mapping.flags for mapping in space.mappings] == [False, True]
+    assert [VmFlag.LOCKED in mapping.flags for mapping in space.mappings] == locked
     assert space.state.locked_pages == 4 + leaks
 
 

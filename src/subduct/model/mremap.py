@@ -269,6 +269,8 @@ def _drop_registration(state: State, moved: Mapping) -> None:
 def _leave_old(state: State, request: Request, moved: Mapping) -> None:
     old = state.layout.at(request.address)
     assert old is not None
+    if VmFlag.LOCKED in old.flags and state.book.holds("mremap.unlocks-part"):
+        old = state.change(old, request.address, request.end)
     if state.book.holds("mremap.old-unlocked"):
         old.flags &= ~VmFlag.LOCKED
     if state.book.holds("mremap.account-lost"):

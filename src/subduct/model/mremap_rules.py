@@ -102,6 +102,14 @@ MREMAP_RULES = (
     ),
     Rule("mremap.old-unlocked", None, "MREMAP_DONTUNMAP unlocks the whole mapping that it takes pages from.", _MAN),
     Rule(
+        "mremap.unlocks-part",
+        None,
+        "MREMAP_DONTUNMAP splits a locked mapping, and unlocks only the part that it takes pages from.",
+        "seen on Debian's 6.1 and 6.12, and neither on its 5.10 nor on 6.18",
+        since=Version(6, 1),
+        until=_REWRITTEN,
+    ),
+    Rule(
         "mremap.locked-leak",
         None,
         "MREMAP_DONTUNMAP of a locked mapping counts the moved pages as locked once more, and for ever.",
