@@ -177,7 +177,12 @@ def test_a_check_that_hangs_leaves_no_process_behind() -> None:
 def test_ctrl_c_bails_out(json_option: str) -> None:
     program = with_check("os.write(2, b'running'); time.sleep(1000)", f'sys.exit(main(["selftest"{json_option}]))')
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell's background job would have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         assert process.stderr.read(len("running")) == b"running"
