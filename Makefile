@@ -81,6 +81,7 @@ loom: ## Model-check the page protocol and the safepoint with loom
 
 .PHONY: python-test
 python-test: setup ## Tests of the installed package (ARGS="-k fork")
+	@cargo build --quiet --release --locked -p subduct-bench
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: soak
