@@ -264,3 +264,12 @@ def test_every_rule_says_where_it_comes_from() -> None:
     assert len(RULES) > 100
     assert [rule.id for rule in RULES.values() if not rule.source or not rule.sentence.endswith(".")] == []
     assert [rule.id for rule in RULES.values() if rule.until is not None and rule.until <= rule.since] == []
+
+
+def test_growth_beyond_the_address_space_finds_no_place_before_the_sizes_were_checked() -> None:
+    huge = 1 << 62
+    assert refused(space_with("6.1"), OLD, 4 * PAGE, huge, RemapFlag.MAYMOVE) == ("mremap.no-place", "ENOMEM")
+    assert refused(space_with("6.18"), OLD, 4 * PAGE, huge, RemapFlag.MAYMOVE) == (
+        "mremap.new-length-too-long",
+        "EINVAL",
+    )

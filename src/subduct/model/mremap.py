@@ -116,6 +116,11 @@ def _overlap(_state: State, request: Request) -> bool:
     return request.targeted and request.end > request.new_address and new_end > request.address
 
 
+def _finds_no_place(state: State, request: Request) -> bool:
+    hint = request.new_address if request.targeted else 0
+    return not request.fixed and state.choose(hint, request.new_length) <= 0
+
+
 def _beyond_end(_state: State, request: Request) -> bool:
     return request.targeted and request.new_address > TASK_SIZE - request.new_length
 
@@ -162,6 +167,7 @@ _CHECKS: dict[str, _Check] = {
     "mremap.address-space-limit": lambda s, r: _exceeds(s, r.growth),
     "mremap.dontunmap-address-space-limit": lambda s, r: r.keeps_old and _exceeds(s, r.old_length),
     "mremap.no-room": lambda _, r: not r.flags & RemapFlag.MAYMOVE,
+    "mremap.no-place": _finds_no_place,
 }
 
 

@@ -78,6 +78,7 @@ MREMAP_RULES = (
         "With MREMAP_DONTUNMAP the old range and the new one both count, and together they exceed RLIMIT_AS.",
         "mremap_to()",
     ),
+    Rule("mremap.no-place", ENOMEM, "The address space has no free range of the new size.", "get_unmapped_area()"),
     Rule("mremap.no-room", ENOMEM, "The mapping cannot grow where it is, and MREMAP_MAYMOVE is not given.", _MAN),
     Rule(
         "mremap.several-gap",
@@ -205,7 +206,7 @@ _FLAGS_FIRST = (
 _FIND = ("find mapping", "mremap.unmapped")
 _PREPARE = (*_FIND, "mremap.sealed")
 _TO = (*_TARGET, "mremap.too-many-mappings", "unmap destination", "shrink", *_FIND, *_RESIZE, *_MOVE)
-_GROW = (*_RESIZE, "grow in place", "mremap.no-room", "move")
+_GROW = (*_RESIZE, "grow in place", "mremap.no-room", "mremap.no-place", "move")
 _AT = ("stay or shrink", *_FIND, *_GROW)
 
 # For each call three orders: "entry" is what every call goes through; then "to" if the flags imply a new address (FIXED or
