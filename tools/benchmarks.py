@@ -48,9 +48,11 @@ def main() -> int:
 
 
 def section(result: Result) -> str:
-    """A result as a part of the document."""
-    lines = result.lines()
-    return "\n".join(["```text", *lines, "```"])
+    """A result as a part of the document, with the plot of the pauses in front of them."""
+    lines = ["```text", *result.lines(), "```"]
+    if result.benchmark.name == "pause":
+        lines = [f"![How long threads stand still, by live heap]({PLOT.name})", "", *lines]
+    return "\n".join(lines)
 
 
 def into_document(document: str, name: str, text: str) -> str:
