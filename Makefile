@@ -79,6 +79,10 @@ simulate: ## Whole heaps on a simulated scheduler and kernel, by seeds (SEEDS=10
 loom: ## Model-check the page protocol and the safepoint with loom
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p subduct-heap --lib loom $(ARGS)
 
+.PHONY: mutants
+mutants: $(TOOLS) ## Seed defects into a copy of the collector, one at a time: each must be caught (ARGS="--only forwarding")
+	@PYTHONPATH=tools $(BIN)/python -B -m mutants $(ARGS)
+
 .PHONY: python-test
 python-test: setup ## Tests of the installed package (ARGS="-k fork")
 	@cargo build --quiet --release --locked -p subduct-bench
