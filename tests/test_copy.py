@@ -3,6 +3,7 @@
 import collections
 import gc
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -339,6 +340,59 @@ def test_copies_while_others_change(make_heap: HeapMaker) -> None:
     assert not failures
 
 
+def test_a_copy_ends_while_the_dict_is_laid_out_anew_all_the_time(make_heap: HeapMaker) -> None:
+    heap = make_heap("64MiB", stress="64KiB")
+    heap.root["d"] = {i: [i, [i]] for i in range(30_000)}
+    stop = threading.Event()
+
+    def change() -> None:
+        d, i = heap.root["d"], 30_000
+        while not stop.is_set():
+            # Each entry goes to the end, so that the table is full of gaps soon, and is made anew.
+            for _ in range(1000):
+                d[i] = [i, [i]]
+                del d[i - 30_000]
+                i += 1
+
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=change)
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        for _ in range(3):
+            found = heap.root["d"].to_python()
+            assert all(value == [key, [key]] for key, value in found.items())
+            assert heap.root["d"] != {**found, -1: None}
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()
+
+
+def test_a_copy_of_a_list_that_grows_all_the_time_ends(make_heap: HeapMaker) -> None:
+    heap = make_heap("64MiB", stress="64KiB")
+    heap.root["l"] = [[i] for i in range(1000)]
+    stop = threading.Event()
+
+    def grow() -> None:
+        items = heap.root["l"]
+        while not stop.is_set() and len(items) < 400_000:
+            items.extend([[i] for i in range(1000)])
+
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=grow)
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        found = heap.root["l"].to_python()
+        assert found == [[i] for i in range(1000)] * (len(found) // 1000)
+        assert len(found) < 400_000
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()
+
+
 def test_nothing_is_left_behind(heap: Heap) -> None:
     heap.collect()
     before = heap.stats()
@@ -364,8 +418,9 @@ def test_an_interrupt_ends_a_copy_and_leaves_nothing(heap: Heap) -> None:
         raise InterruptedError
 
     def repeat(work: Callable[[], Any]) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0.001)
         while True:
+            # Anew each time: what a handler raises within a callback of the garbage collector is lost to the caller.
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
             work()
             heap.root.pop("new", None)
 

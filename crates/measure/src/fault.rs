@@ -123,12 +123,12 @@ fn touch_heap(
                 result = heap.attempt(|op| Ok(blocks.get(op, i).map(|block| op.load(block, slot)))).map_err(drop)
             });
             let now = heap.stats()?.faults;
-            let samples = match now - faults {
+            let before = std::mem::replace(&mut faults, now);
+            let samples = match now - before {
                 0 => &mut *ready_us,
                 1 => &mut *faulted_us,
                 _ => continue,
             };
-            faults = now;
             if result.is_ok() && samples.len() < SAMPLES_MAX {
                 samples.push(us);
             }

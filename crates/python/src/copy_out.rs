@@ -36,10 +36,6 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
         py.check_signals()?;
         items.clear();
         let progress = frame.cursor.read(py, heap, &mut visited, PIECE, &mut items)?;
-        if progress == Progress::Restart {
-            frame.target.clear();
-            continue;
-        }
         let mut deeper = Vec::new();
         for Item { key, child } in items.drain(..) {
             let value = match child {
@@ -58,8 +54,11 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
             frame.target.put(frame.filled, key, value)?;
             frame.filled += 1;
         }
-        if progress == Progress::End {
-            frames.pop();
+        match progress {
+            Progress::End => drop(frames.pop()),
+            // What was met on the way has its number, and is made although it may be needed no more.
+            Progress::Restart => frame.target.clear(),
+            Progress::More | Progress::Moved => {}
         }
         frames.append(&mut deeper);
     }

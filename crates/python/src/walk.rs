@@ -7,7 +7,7 @@ use subduct_heap::{Op, Retry};
 use crate::heap::NativeHeap;
 use crate::keys::KeyOut;
 use crate::scratch::{Met, Node, Visited};
-use crate::transfer::element;
+use crate::transfer::{element, length};
 
 /// An item of a container.
 pub enum Child {
@@ -45,7 +45,14 @@ pub struct Cursor {
     position: usize,
     /// The layout that positions in a dict refer to.
     generation: Option<u64>,
+    /// Length of a sequence when its first item was read: one that grows as fast as it is read still has an end.
+    len: Option<usize>,
+    /// How often a dict was laid out anew before it was read to its end.
+    restarts: u32,
 }
+
+/// Restarts after which pieces grow no more: they hold any dict by then.
+const RESTARTS_COUNTED: u32 = 40;
 
 /// What reading a piece came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,11 +70,12 @@ pub enum Progress {
 impl Cursor {
     /// At the start of a container.
     pub fn new(node: Node, kind: Kind) -> Self {
-        Self { node, kind, position: 0, generation: None }
+        Self { node, kind, position: 0, generation: None, len: None, restarts: 0 }
     }
 
-    /// Adds the next items to `items`, up to `most` in all. Other threads may change the container meanwhile: each item is one that was
-    /// there.
+    /// Adds the next items to `items`, up to `most` in all, and twice as many after each restart: other threads may lay a dict out anew
+    /// between any two pieces, and the copy of it ends all the same. They may change the container meanwhile: each item is one that
+    /// was there.
     ///
     /// # Errors
     /// As [`NativeHeap::run`].
@@ -80,7 +88,7 @@ impl Cursor {
         items: &mut Vec<Item>,
     ) -> PyResult<Progress> {
         loop {
-            match heap.run(py, |op| self.step(op, visited, most, items))? {
+            match heap.run(py, |op| self.step(op, visited, most << self.restarts, items))? {
                 Progress::Moved => visited.find_again(py, heap)?,
                 progress => return Ok(progress),
             }
@@ -99,6 +107,10 @@ impl Cursor {
                 return Ok(Progress::Moved);
             }
             let container = visited.get(op, self.node)?;
+            if self.kind != Kind::Dict && self.len.is_none() {
+                self.len = Some(length(op, container)?);
+                continue;
+            }
             let found = self.next(op, container)?;
             // Looking for the next entry may have let the collector in.
             if !visited.is_current(op) {
@@ -118,6 +130,9 @@ impl Cursor {
     /// The position after the next item, its key if it is one of a dict, and its value. The item may be there no more.
     fn next(&mut self, op: &mut Op<'_>, container: Ref) -> Result<Option<(usize, Option<KeyOut>, Value)>, Retry> {
         if self.kind != Kind::Dict {
+            if self.len.is_some_and(|len| self.position >= len) {
+                return Ok(None);
+            }
             return Ok(element(op, container, self.position)?.map(|value| (self.position + 1, None, value)));
         }
         if self.generation.is_none() {
@@ -137,6 +152,7 @@ impl Cursor {
 
     fn restart(&mut self) -> Progress {
         (self.position, self.generation) = (0, None);
+        self.restarts = (self.restarts + 1).min(RESTARTS_COUNTED);
         Progress::Restart
     }
 }

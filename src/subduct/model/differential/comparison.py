@@ -50,8 +50,10 @@ class Machine:
 
     def adapted(self, book: RuleBook) -> RuleBook:
         """The book with those rules as this kernel has them that later releases of old versions changed."""
-        rule = "mmap.write-sealed-read-only"
-        return book.without(rule) if self.maps_write_sealed else book.having(rule)
+        # One series of changes made both rules go, and was taken back into older versions as a whole.
+        for rule in ("mmap.write-sealed-read-only", "madvise.remove-read-only"):
+            book = book.without(rule) if self.maps_write_sealed else book.having(rule)
+        return book
 
     @property
     def setup(self) -> tuple[Call, ...]:
