@@ -65,8 +65,8 @@ def _guest(series: Series, cache: Path, options: list[str]) -> Column:
     kernel = Archive(cache).kernel(series)
     print(f"  booting {kernel.release} ({kernel.package_version})", flush=True)
     results = cache / "logs" / series.version
-    Guest(programs, _REPOSITORY, Path(sys.executable)).run(kernel, results, options)
-    column = Column.read(series.version, kernel.package_version, results)
+    starts = Guest(programs, _REPOSITORY, Path(sys.executable)).run(kernel, results, options)
+    column = Column.read(series.version, kernel.package_version, results, starts)
     if column.release != kernel.release:
         raise KernelsError(f"the guest says it runs {column.release}, not {kernel.release}")
     return column

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -24,6 +25,10 @@ _CPUS = 2
 # All the guest's own time limits together, with the boot.
 _TIMEOUT_S = 7_200
 _POLL_S = 1.0
+# The kernel patches its code while it runs, by way of a breakpoint that other processors may meet. Where the emulator shows
+# one of them the breakpoint too late, the kernel finds no patch that belongs to it, and dies of the emulator's fault.
+_EMULATOR_FAULT = re.compile(rb"\bint3: 0000 \[#1\]")
+_STARTS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,22 @@ class Guest:
     repository: Path
     python: Path
 
-    def run(self, kernel: Kernel, results: Path, options: list[str]) -> None:
+    def run(self, kernel: Kernel, results: Path, options: list[str]) -> int:
         """Boots the kernel, which writes its results into a folder and stops. The console's text stays beside them.
 
-        Raises KernelsError when the guest did not come up.
+        Starts over when the emulator broke the kernel, and returns how many starts it took. Raises KernelsError when the
+        guest did not come up.
         """
+        for start in range(1, _STARTS_MAX + 1):
+            self._start(kernel, results, options)
+            if not is_emulator_fault((results / "console.log").read_bytes()):
+                break
+            print(f"  start {start} of at most {_STARTS_MAX}: the emulator broke the kernel (int3)", flush=True)
+        if not (results / "boot.json").exists():
+            raise KernelsError(f"Linux {kernel.release} did not come up: see {results / 'console.log'}")
+        return start
+
+    def _start(self, kernel: Kernel, results: Path, options: list[str]) -> None:
         shutil.rmtree(results, ignore_errors=True)
         results.mkdir(parents=True)
         checks = Path(__file__).with_name("guest.py")
@@ -57,8 +73,6 @@ class Guest:
                 _wait(process, results, started)
             finally:
                 _end(process)
-        if not (results / "boot.json").exists():
-            raise KernelsError(f"Linux {kernel.release} did not come up: see {results / 'console.log'}")
 
     def _command(self, kernel: Kernel, results: Path, command: str) -> list[str]:
         return [
@@ -74,6 +88,11 @@ class Guest:
         # virtme-ng keeps settings at home, and modprobe is not on an ordinary user's search path.
         path = f"{self.programs}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
         return {**os.environ, "PATH": path, "HOME": str(results)}
+
+
+def is_emulator_fault(console: bytes) -> bool:
+    """Whether a guest's console shows that its kernel died of what the emulator did to it, and not of what was run on it."""
+    return _EMULATOR_FAULT.search(console) is not None
 
 
 def _wait(process: subprocess.Popen[bytes], results: Path, started: float) -> None:

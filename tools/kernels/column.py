@@ -23,17 +23,18 @@ _REFUSED = "EINVAL"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One kernel of the table: its heading, the version of its package, and each check's result."""
+    """One kernel of the table: its heading, the version of its package, each check's result, and how many starts it took."""
 
     heading: str
     package_version: str
     results: dict[str, Result]
+    starts: int = 1
 
     @classmethod
-    def read(cls, heading: str, package_version: str, folder: Path) -> Column:
+    def read(cls, heading: str, package_version: str, folder: Path, starts: int = 1) -> Column:
         """Reads the results that a guest left in a folder."""
         found = (json.loads(path.read_text()) for path in sorted(folder.glob("*.json")))
-        return cls(heading, package_version, {result["name"]: result for result in found})
+        return cls(heading, package_version, {result["name"]: result for result in found}, starts)
 
     @property
     def release(self) -> str:
