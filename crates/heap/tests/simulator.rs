@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use subduct_heap::object::{Key, Outgoing, Scalar, dict, outgoing};
+use subduct_heap::object::{Key, Kind, Outgoing, Scalar, Value, dict, list, outgoing};
 use subduct_heap::simulator::scheduler::{random, simulate};
 use subduct_heap::sync::spawn;
-use subduct_heap::{Delivery, Error, Fallbacks, Handle, Heap, Options, Recycle};
+use subduct_heap::{Delivery, Error, Fallbacks, Handle, Heap, Op, Options, Recycle, Retry};
 
 /// Seeds that every run tries.
 const FIXED: std::ops::Range<u64> = 0..40;
@@ -32,64 +32,194 @@ struct Done {
     trace: u64,
 }
 
-/// One thread: random changes to a dict of its own, each compared with a plain map.
-fn live(heap: &Heap, seed: u64, operations: u64, done: &AtomicU64, trace: &AtomicU64) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut twin: BTreeMap<i64, String> = BTreeMap::new();
-    let records = heap.run(|op| dict::new(op, 0).and_then(|records| op.handle_new(records))).unwrap();
-    for _ in 0..operations {
-        step(heap, records, &mut random, &mut twin);
-        done.fetch_add(1, Ordering::Relaxed);
-    }
-    for (key, text) in &twin {
-        assert_eq!(read(heap, records, *key).as_ref(), Some(text), "key {key} at the end");
-    }
-    let digest = twin
-        .iter()
-        .fold(seed, |digest, (key, text)| digest.rotate_left(7) ^ (*key as u64).wrapping_mul(31) ^ text.len() as u64);
-    // Mixed in the order in which threads end, which the seed decides, too.
-    let _ = trace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(old.rotate_left(13) ^ digest));
-    heap.drop_handle(records);
+/// One thread: random changes to containers of its own, each compared with plain ones.
+struct Mutator<'h> {
+    heap: &'h Heap,
+    /// A dict of texts, some of them in lists of their own.
+    records: Handle,
+    /// A list with room for what is moved out of the dict: most of its pages refer to nothing, or to one thing.
+    shelf: Handle,
+    random: StdRng,
+    twin: BTreeMap<i64, String>,
+    shelved: BTreeMap<usize, String>,
 }
 
-fn step(heap: &Heap, records: Handle, random: &mut StdRng, twin: &mut BTreeMap<i64, String>) {
-    let key = random.random_range(0..400);
-    match random.random_range(0..20) {
-        0..9 => {
-            let text = format!("{key}:{}", "x".repeat(random.random_range(0..200)));
-            let stored = heap.run(|op| {
-                let value = Scalar::Str(text.as_bytes());
-                dict::insert(op, op.handle_get(records), &Key::Int(key), &value).map(drop)
+/// Slots of a shelf: some pages.
+const SHELF: usize = 1200;
+
+impl<'h> Mutator<'h> {
+    fn new(heap: &'h Heap, seed: u64) -> Self {
+        let records = insist(|| heap.run(|op| dict::new(op, 0).and_then(|records| op.handle_new(records))));
+        let shelf = insist(|| heap.run(|op| list::new(op, SHELF).and_then(|shelf| op.handle_new(shelf))));
+        for _ in 0..SHELF {
+            insist(|| heap.run(|op| list::push(op, op.handle_get(shelf), &Scalar::None)));
+        }
+        Self {
+            heap,
+            records,
+            shelf,
+            random: StdRng::seed_from_u64(seed),
+            twin: BTreeMap::new(),
+            shelved: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        let key = self.random.random_range(0..400);
+        match self.random.random_range(0..24) {
+            0..9 => self.store(key),
+            9..12 => self.remove(key),
+            12..14 => self.shelve(key),
+            14..16 => self.take_back(key),
+            16 => self.heap.forget_one_entry(),
+            _ => assert_eq!(self.read(key), self.twin.get(&key).cloned(), "key {key}"),
+        }
+    }
+
+    /// Stores a new text, or a new list of one.
+    fn store(&mut self, key: i64) {
+        let text = format!("{key}:{}", "x".repeat(self.random.random_range(0..200)));
+        let nested = self.random.random_bool(0.5);
+        let stored = self.heap.run(|op| {
+            let value = Scalar::Str(text.as_bytes());
+            if !nested {
+                return dict::insert(op, op.handle_get(self.records), &Key::Int(key), &value).map(drop);
+            }
+            let list = list::new(op, 1).and_then(|list| op.handle_new(list))?;
+            let filled = list::push(op, op.handle_get(list), &value);
+            let stored = filled.and_then(|()| {
+                dict::insert(op, op.handle_get(self.records), &Key::Int(key), &Scalar::Object(list)).map(drop)
             });
-            match stored {
-                Ok(()) => drop(twin.insert(key, text)),
-                // The simulated kernel is out of memory: nothing was changed.
-                Err(Error::Kernel(_)) => {}
-                Err(error) => panic!("{error}"),
+            op.handle_drop(list);
+            stored
+        });
+        if is_done(stored) {
+            self.twin.insert(key, text);
+        }
+    }
+
+    fn remove(&mut self, key: i64) {
+        let mut found = false;
+        let removed = self.heap.run(|op| {
+            found = dict::remove(op, op.handle_get(self.records), &Key::Int(key))?.is_some();
+            Ok(())
+        });
+        if is_done(removed) {
+            assert_eq!(found, self.twin.remove(&key).is_some(), "key {key}");
+        }
+    }
+
+    /// Moves what is there from the dict to the shelf: a marker that has been at the shelf and not yet at the dict sees it nowhere.
+    fn shelve(&mut self, key: i64) {
+        let at = self.random.random_range(0..SHELF);
+        let Some(held) = self.hold(|op| dict::get(op, op.handle_get(self.records), &Key::Int(key))) else { return };
+        let put = self.heap.run(|op| list::set(op, op.handle_get(self.shelf), at, &Scalar::Object(held)).map(drop));
+        if is_done(put) {
+            self.shelved.insert(at, self.twin[&key].clone());
+            self.remove(key);
+        }
+        self.heap.drop_handle(held);
+    }
+
+    /// Moves what is on the shelf, at the first used place from a random one on, back to the dict.
+    fn take_back(&mut self, key: i64) {
+        let from = self.random.random_range(0..SHELF);
+        let Some((&at, _)) = self.shelved.range(from..).next() else { return };
+        let Some(held) = self.hold(|op| list::get(op, op.handle_get(self.shelf), at)) else { return };
+        let put = self
+            .heap
+            .run(|op| dict::insert(op, op.handle_get(self.records), &Key::Int(key), &Scalar::Object(held)).map(drop));
+        if is_done(put) {
+            self.twin.insert(key, self.shelved[&at].clone());
+            let cleared = self.heap.run(|op| list::set(op, op.handle_get(self.shelf), at, &Scalar::None).map(drop));
+            if is_done(cleared) {
+                self.shelved.remove(&at);
             }
         }
-        9..13 => {
-            let removed = heap.run(|op| dict::remove(op, op.handle_get(records), &Key::Int(key)));
-            match removed {
-                Ok(removed) => assert_eq!(removed.is_some(), twin.remove(&key).is_some(), "key {key}"),
-                Err(Error::Kernel(_)) => {}
-                Err(error) => panic!("{error}"),
-            }
+        self.heap.drop_handle(held);
+    }
+
+    /// A handle for what `find` finds, if it is an object.
+    fn hold(&self, find: impl Fn(&mut Op<'_>) -> Result<Option<Value>, Retry>) -> Option<Handle> {
+        let held = self.heap.run(|op| match find(op)?.and_then(|value| value.as_ref()) {
+            Some(object) => op.handle_new(object).map(Some),
+            None => Ok(None),
+        });
+        match held {
+            Ok(held) => held,
+            Err(Error::Kernel(_)) => None,
+            Err(error) => panic!("{error}"),
         }
-        13 => heap.forget_one_entry(),
-        _ => assert_eq!(read(heap, records, key), twin.get(&key).cloned(), "key {key}"),
+    }
+
+    fn read(&self, key: i64) -> Option<String> {
+        text(self.heap, |op| dict::get(op, op.handle_get(self.records), &Key::Int(key)))
+    }
+
+    fn check(&self) {
+        for (key, text) in &self.twin {
+            assert_eq!(self.read(*key).as_ref(), Some(text), "key {key} at the end");
+        }
+        for (at, expected) in &self.shelved {
+            let found = text(self.heap, |op| list::get(op, op.handle_get(self.shelf), *at));
+            assert_eq!(found.as_ref(), Some(expected), "place {at} at the end");
+        }
+    }
+
+    fn digest(&self, seed: u64) -> u64 {
+        self.twin.iter().fold(seed, |digest, (key, text)| {
+            digest.rotate_left(7) ^ (*key as u64).wrapping_mul(31) ^ text.len() as u64
+        })
     }
 }
 
-fn read(heap: &Heap, records: Handle, key: i64) -> Option<String> {
+/// What `make` makes once the simulated kernel has memory for it.
+fn insist<T>(make: impl Fn() -> Result<T, Error>) -> T {
+    loop {
+        match make() {
+            Ok(made) => return made,
+            Err(Error::Kernel(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Whether a change was made; not where the simulated kernel is out of memory, and then nothing was changed.
+fn is_done(changed: Result<(), Error>) -> bool {
+    match changed {
+        Ok(()) => true,
+        Err(Error::Kernel(_)) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The text that `find` finds, by itself or in a list.
+fn text(heap: &Heap, find: impl Fn(&mut Op<'_>) -> Result<Option<Value>, Retry>) -> Option<String> {
     let read = heap.run(|op| {
-        let Some(value) = dict::get(op, op.handle_get(records), &Key::Int(key))? else { return Ok(None) };
+        let Some(mut value) = find(op)? else { return Ok(None) };
+        if let Some(list) = value.as_ref().filter(|object| op.header(*object).kind() == Kind::List) {
+            value = list::get(op, list, 0)?.expect("a list holds a text");
+        }
         match outgoing(op, value)? {
             Outgoing::Str(text) => Ok(Some(String::from_utf8(text.to_vec()).unwrap())),
             _ => panic!("a text is a string"),
         }
     });
     read.unwrap()
+}
+
+fn live(heap: &Heap, seed: u64, operations: u64, done: &AtomicU64, trace: &AtomicU64) {
+    let mut mutator = Mutator::new(heap, seed);
+    for _ in 0..operations {
+        mutator.step();
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+    mutator.check();
+    let digest = mutator.digest(seed);
+    // Mixed in the order in which threads end, which the seed decides, too.
+    let _ = trace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(old.rotate_left(13) ^ digest));
+    heap.drop_handle(mutator.records);
+    heap.drop_handle(mutator.shelf);
 }
 
 fn options(seed: u64) -> Options {
@@ -108,14 +238,8 @@ fn options(seed: u64) -> Options {
 /// A heap, three threads and some collections.
 fn run(seed: u64) -> Done {
     simulate(seed, || {
-        let heap = loop {
-            // Its first pages may be refused.
-            match Heap::new(options(seed)) {
-                Ok(heap) => break heap,
-                Err(Error::Kernel(_)) => {}
-                Err(error) => panic!("{error}"),
-            }
-        };
+        // Its first pages may be refused.
+        let heap = insist(|| Heap::new(options(seed)));
         let (done, trace) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let seeds = Mutex::new(Vec::new());
         let threads: Vec<_> = (0..3)
