@@ -91,6 +91,17 @@ def test_one_value_larger_than_the_budget(make_heap: HeapMaker) -> None:
     assert_intact(documents, 1_000)
 
 
+def test_a_value_with_several_large_parts_is_stored_or_refused(make_heap: HeapMaker) -> None:
+    """Stored in one operation: each attempt at it must get further than the one before."""
+    heap = make_heap("16MiB")
+    names = tuple(letter * 300_000 for letter in "abc")
+    heap.root[names] = 1
+    assert heap.root[names] == 1
+    with pytest.raises(HeapFull):
+        heap.root[tuple(letter * 300_000 for letter in "abcdefghijklmnopqrstuvwxyz" * 3)] = 2
+    assert list(heap.root) == [names]
+
+
 def test_resident_never_exceeds_the_budget_under_churn(make_heap: HeapMaker, files_before: set[int]) -> None:
     heap = make_heap(BUDGET, verify=False)
     files = heap_descriptors() - files_before

@@ -14,13 +14,16 @@ LINES_PER_FUNCTION = 70
 FAULT_PATH = "crates/heap/src/fault/"
 FAULT_PATH_FILES = (
     "crates/heap/src/compact/forwarding.rs",
+    "crates/heap/src/compact/install.rs",
     "crates/heap/src/compact/mover.rs",
     "crates/heap/src/compact/page.rs",
     "crates/heap/src/mark/bitmap.rs",
     "crates/heap/src/object/header.rs",
     "crates/heap/src/object/value.rs",
     "crates/heap/src/space/region.rs",
+    "crates/heap/src/space/role.rs",
     "crates/heap/src/space/table.rs",
+    "crates/heap/src/space/windows.rs",
 )
 OFF_FAULT_PATH = {
     "crates/heap/src/fault/handler.rs": {"add", "remove", "ensure_installed"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mutants.mutant import Mutant
 
-_COPIED = ("Cargo.toml", "Cargo.lock", "crates")
+_COPIED = (".cargo", "Cargo.toml", "Cargo.lock", "crates")
 
 
 class Tree:
@@ -19,7 +19,7 @@ class Tree:
 
     def copy(self) -> None:
         """Brings the copy up to date. What is the same keeps its time, so that cargo does not build it again."""
-        command = ["git", "ls-files", "-z", "--", *_COPIED]
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_COPIED]
         listed = subprocess.run(command, cwd=self._repository, capture_output=True, text=True, check=True).stdout
         names = {name for name in listed.split("\0") if name and (self._repository / name).is_file()}
         for path in self._path.rglob("*"):

@@ -4,6 +4,8 @@ use std::os::fd::RawFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
+use crate::fault::handler;
+
 /// Descriptors that a child closes: a memfd and a userfaultfd with its spare for each of 256 heaps.
 const DESCRIPTORS_MAX: usize = 768;
 
@@ -21,6 +23,7 @@ pub fn generation() -> u64 {
 /// Runs in a child, before anything else does. Async-signal-safe.
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    handler::forget_all();
     for descriptor in &DESCRIPTORS {
         let fd = descriptor.swap(-1, Ordering::Relaxed);
         if fd >= 0 {

@@ -15,12 +15,12 @@ use crate::error::Error;
 use crate::fault::handler;
 use crate::fork;
 use crate::mutator::op::Leave;
-use crate::mutator::{Handle, Mutator, Op, Request, Retry, thread};
-use crate::object::{self, RAW_MAX, dict};
+use crate::mutator::{Handle, Mutator, Op, Retry, thread};
+use crate::object::{self, dict};
 use crate::options::{Delivery, Options};
 use crate::shared::{Roots, Shared};
-use crate::space::layout::{LARGE_BYTES, WINDOW_UNIT_BYTES};
-use crate::space::{Geometry, Shortage, Space, Windows};
+use crate::space::layout::WINDOW_UNIT_BYTES;
+use crate::space::{Geometry, Space, Windows};
 use crate::stats::{CycleReport, Fallbacks, Stats, VerifyReport};
 use crate::sync::{Thread, lock, spawn, yield_now};
 use crate::verify;
@@ -91,8 +91,18 @@ impl Heap {
         Ok(heap)
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.0.shared
+    }
+
+    /// This thread's part of the heap; `None` while the thread is ending.
+    pub(crate) fn mutator(&self) -> Option<&Mutator> {
+        let shared = self.shared();
+        let Some(Ok(mutator)) = thread::current(shared.id, || Ok::<_, Error>(shared.add_mutator())) else {
+            return None;
+        };
+        // SAFETY: the thread's list and the heap's list hold the mutator as long as the thread lives.
+        Some(unsafe { &*mutator })
     }
 
     fn make_roots(&self) -> Result<(), Error> {
@@ -141,13 +151,10 @@ impl Heap {
         if shared.is_forked() {
             return Err(self.closed().into());
         }
-        let current = thread::current(shared.id, || Ok::<_, Error>(shared.add_mutator()));
-        let Some(Ok(mutator)) = current else {
+        let Some(mutator) = self.mutator() else {
             let reason = "this thread is ending and cannot use heaps any more".to_owned();
             return Err(Error::Closed { reason }.into());
         };
-        // SAFETY: the thread's list and the heap's list hold the mutator as long as the thread lives.
-        let mutator: &Mutator = unsafe { &*mutator };
         assert!(!mutator.presence.is_inside(), "[inv.op.not-nested] a heap operation inside a heap operation");
         let began_ticks = clock::ticks();
         mutator.presence.enter(&shared.gate);
@@ -158,10 +165,7 @@ impl Heap {
         // SAFETY: this thread's mutator, just entered, not nested (checked above).
         let mut op = unsafe { Op::begin(shared, mutator) };
         let result = op.ensure_roots().and_then(|()| f(&mut op));
-        if result.is_ok() && mutator.has_prepared.load(Ordering::Relaxed) {
-            // An operation that ran again may have needed less than it asked for before.
-            shared.release_prepared(mutator);
-        }
+        op.end(result.is_ok());
         drop(leave);
         // Relaxed: set by this thread.
         if mutator.has_refilled.load(Ordering::Relaxed) && !shared.is_closed() {
@@ -183,82 +187,6 @@ impl Heap {
                 Err(Stalled::Retry(retry)) => self.make_room(&retry)?,
             }
         }
-    }
-
-    /// Makes what an operation lacked: waits for another thread, reserves regions for a large object, or collects. Blocks;
-    /// the caller holds no lock that other users of the heap need.
-    ///
-    /// # Errors
-    /// [`Error::Full`] when even a full collection does not help, [`Error::TooLarge`], [`Error::Closed`],
-    /// [`Error::Kernel`] when the machine itself has no memory left.
-    pub fn make_room(&self, retry: &Retry) -> Result<(), Error> {
-        let began = clock::ticks();
-        let mut wish_declined = false;
-        let result = match retry {
-            Retry::Busy => {
-                yield_now();
-                Ok(())
-            }
-            Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
-            Retry::Space(request) => self.make_space(*request),
-            Retry::Wish(request) => {
-                wish_declined = self.try_reserve(*request).is_err();
-                Ok(())
-            }
-        };
-        let shared = self.shared();
-        if let Some(Ok(mutator)) = thread::current(shared.id, || Ok::<_, Error>(shared.add_mutator())) {
-            // SAFETY: as in `attempt`.
-            let mutator: &Mutator = unsafe { &*mutator };
-            Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
-            // Relaxed: read by this thread.
-            mutator.wish_declined.store(wish_declined, Ordering::Relaxed);
-            if result.is_err() {
-                shared.release_prepared(mutator);
-            }
-        }
-        result
-    }
-
-    fn make_space(&self, request: Request) -> Result<(), Error> {
-        let shared = self.shared();
-        // As it is; after the cycle under way; after a cycle of our own; after a full collection.
-        for attempt in 0..4 {
-            match attempt {
-                0 => {}
-                1 => shared.control.wait_running(),
-                2 => drop(shared.control.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
-                _ => drop(self.collect_fully()?),
-            }
-            match self.try_reserve(request) {
-                Ok(()) => return Ok(()),
-                Err(Shortage::Kernel(error)) => return Err(error.into()),
-                Err(Shortage::Budget | Shortage::Fragmented) => {}
-            }
-        }
-        let live = lock(&shared.figures).live_bytes;
-        let resident = shared.mover.space.windows.file().resident_bytes()?;
-        Err(Error::Full { requested: request.bytes, live, resident, budget: shared.options.budget_bytes })
-    }
-
-    /// Reserves a large object's regions for this thread's next attempt, or finds out whether a chunk could be had.
-    fn try_reserve(&self, request: Request) -> Result<(), Shortage> {
-        let shared = self.shared();
-        let space = &shared.mover.space;
-        if request.bytes <= LARGE_BYTES {
-            return space.has_room(request.window, request.bytes);
-        }
-        let Some(Ok(mutator)) = thread::current(shared.id, || Ok::<_, Shortage>(shared.add_mutator())) else {
-            return Ok(());
-        };
-        // SAFETY: as in `attempt`.
-        let mutator: &Mutator = unsafe { &*mutator };
-        let chunk = space.reserve_large(request.window, request.bytes)?;
-        lock(&mutator.prepared).push((request.window, chunk));
-        // Relaxed: read by this thread.
-        mutator.has_prepared.store(true, Ordering::Relaxed);
-        shared.note_allocation();
-        Ok(())
     }
 
     /// Gives a handle up. Silently nothing on a heap that is closed or belongs to another process.
@@ -328,7 +256,7 @@ impl Heap {
 
     /// Full cycles until nothing is left that is worth moving. When memory is short each can only move as much as fits, but
     /// gives back more than that to the next.
-    fn collect_fully(&self) -> Result<CycleReport, Error> {
+    pub(crate) fn collect_fully(&self) -> Result<CycleReport, Error> {
         let one = || self.shared().control.collect(Kind::Full).ok_or_else(|| self.closed());
         let mut report = one()?;
         for _ in 1..ROUNDS_MAX {
@@ -395,7 +323,9 @@ impl Heap {
         if shared.is_forked() || shared.is_closed() {
             return Err(self.closed());
         }
-        shared.rendezvous(|_| verify::check(shared)).0.map_err(Error::Broken)
+        // Asked again inside: it may have been closed while this thread waited to be alone.
+        let (report, _) = shared.rendezvous(|_| (!shared.is_closed()).then(|| verify::check(shared)));
+        report.ok_or_else(|| self.closed())?.map_err(Error::Broken)
     }
 
     /// Ends the collector and gives all memory back. Operations fail from here on. Idempotent.
@@ -409,7 +339,7 @@ impl Heap {
         self.shared().is_closed()
     }
 
-    fn closed(&self) -> Error {
+    pub(crate) fn closed(&self) -> Error {
         let name = &self.shared().options.name;
         let reason = if self.shared().is_forked() {
             format!("heap {name:?} belongs to the process that forked this one; make a new heap here")
@@ -421,6 +351,28 @@ impl Heap {
 }
 
 impl Owner {
+    /// Closes the heap to operations. Those that poll, and so let this in, are brought to their end first. False when it was
+    /// closed before.
+    fn closes_now(&self) -> bool {
+        let shared = &self.shared;
+        loop {
+            let (closes, _) = shared.rendezvous(|mutators| {
+                if shared.is_closed() {
+                    return Some(false);
+                }
+                if mutators.iter().any(|mutator| mutator.is_polling.load(Ordering::Relaxed)) {
+                    return None;
+                }
+                shared.set_closed();
+                Some(true)
+            });
+            match closes {
+                Some(closes) => return closes,
+                None => yield_now(),
+            }
+        }
+    }
+
     fn close(&self) {
         let shared = &self.shared;
         if shared.is_forked() || shared.is_closed() {
@@ -430,12 +382,7 @@ impl Owner {
         if let Some(collector) = lock(&self.collector).take() {
             collector.join();
         }
-        let (was_closed, _) = shared.rendezvous(|_| {
-            let was_closed = shared.is_closed();
-            shared.set_closed();
-            was_closed
-        });
-        if !was_closed {
+        if self.closes_now() {
             handler::remove(shared.mover.space.windows.view().address(0));
             if let Some(monitor) = lock(&shared.monitor).take() {
                 monitor.stop();

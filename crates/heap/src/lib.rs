@@ -27,10 +27,11 @@ pub mod object;
 #[cfg(not(loom))]
 mod options;
 #[cfg(not(loom))]
+mod room;
+#[cfg(not(loom))]
 mod shared;
 #[cfg(all(not(loom), feature = "simulate"))]
 pub mod simulator;
-#[cfg(not(loom))]
 pub mod space;
 #[cfg(not(loom))]
 mod stats;

@@ -278,8 +278,6 @@ impl Shared {
 
     /// Frees regions that a thread reserved for large objects and did not use.
     pub fn release_prepared(&self, mutator: &Mutator) {
-        // Relaxed: written by the same thread, or by one that has ended.
-        mutator.has_prepared.store(false, Ordering::Relaxed);
         for (_, chunk) in lock(&mutator.prepared).drain(..) {
             self.mover.space.free_large(RegionId::of(chunk.start));
         }

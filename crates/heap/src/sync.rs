@@ -3,9 +3,9 @@
 //! fence is modelled by a full fence on both sides: loom cannot see into membarrier.
 
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU32, Ordering};
+pub use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
-pub use std::sync::atomic::{AtomicU32, Ordering};
+pub use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 /// The frequent side of the asymmetric fence: only keeps the compiler from reordering.
 #[inline]

@@ -3,8 +3,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use subduct_heap::object::{Key, Scalar, dict};
-use subduct_heap::{Delivery, Handle, Heap, Options};
+use subduct_heap::object::{Key, Scalar, dict, list};
+use subduct_heap::{Delivery, Error, Handle, Heap, Options};
 use subduct_kernel::inject::{Call, refuse, refuse_at_random};
 
 const RECORDS: i64 = 20_000;
@@ -138,4 +138,29 @@ fn a_lost_descriptor_is_replaced_by_its_spare() {
         assert!(stats.fallbacks.descriptors_lost > 0, "{stats:?}");
         assert_eq!(stats.fallbacks.flips_in_pause, 0, "{stats:?}");
     }
+}
+
+#[test]
+fn a_machine_without_memory_is_an_error_and_not_the_end() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _refusals = Refusals;
+    let heap = Heap::new(Options { budget_bytes: 64 << 20, verify: true, ..Options::default() }).unwrap();
+    let kept = heap.run(|op| list::new(op, 0).and_then(|kept| op.handle_new(kept))).unwrap();
+    let push = |bytes: usize| {
+        let bytes = vec![b'x'; bytes];
+        heap.run(|op| list::push(op, op.handle_get(kept), &Scalar::Bytes(&bytes)))
+    };
+    // Small objects, which a chunk is carved for, and large ones, which take regions of their own.
+    for bytes in [1_000, 300_000] {
+        refuse(Call::Populate, libc::ENOMEM, u64::MAX);
+        let failed = loop {
+            if let Err(error) = push(bytes) {
+                break error;
+            }
+        };
+        assert!(matches!(&failed, Error::Kernel(error) if error.errno == libc::ENOMEM), "{failed}");
+        refuse(Call::Populate, 0, 0);
+        push(bytes).unwrap();
+    }
+    heap.verify().unwrap();
 }

@@ -35,6 +35,79 @@ fn an_operation_may_need_several_large_objects_at_once() {
     assert!(stats.resident_bytes < stats.live_bytes + (8 << 20), "reservations came back: {stats:?}");
 }
 
+/// Each attempt that fails leaves garbage: it must get further than the one before, or none would be the last.
+#[test]
+fn an_operation_that_needs_much_at_once_ends() {
+    for (budget, bytes, count, fits) in [
+        // Large objects of one size.
+        (64 << 20, 300_000, 10, true),
+        (8 << 20, 300_000, 40, false),
+        // Small ones, which fail one after the other.
+        (64 << 20, 200_000, 30, true),
+        (8 << 20, 200_000, 60, false),
+        // Both.
+        (8 << 20, 262_100, 5, true),
+    ] {
+        let heap = heap(budget);
+        let kept = new_list(&heap);
+        push(&heap, kept, b"kept").unwrap();
+        let text = vec![b'x'; bytes];
+        let items = vec![Scalar::Bytes(&text); count];
+        for _ in 0..3 {
+            let spliced = heap.run(|op| list::splice(op, op.handle_get(kept), 1, count, &items));
+            let len = heap.run(|op| list::len(op, op.handle_get(kept))).unwrap();
+            match spliced {
+                Ok(()) => assert!(fits && len == 1 + count, "{bytes} x {count}: {len}"),
+                Err(Error::Full { .. }) => assert!(!fits && len == 1, "{bytes} x {count}: {len}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        heap.collect().unwrap();
+        let stats = heap.stats().unwrap();
+        assert!(stats.resident_bytes <= budget, "{stats:?}");
+    }
+}
+
+#[test]
+fn a_full_heap_has_no_handles_either() {
+    let heap = heap(8 << 20);
+    let mut made = 0;
+    let full = loop {
+        match heap.run(|op| op.handle_new(op.handle_get(heap.root()))) {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, Error::Full { .. }), "{full}");
+    assert!(made > 400_000, "{made}");
+    heap.verify().unwrap();
+}
+
+/// Operations that let the collector in, and a heap that is closed meanwhile: they end before it does, or are told.
+#[test]
+fn a_heap_is_closed_while_a_long_operation_polls() {
+    for _ in 0..20 {
+        let heap = heap(64 << 20);
+        let long = new_list(&heap);
+        let zeroes = vec![Scalar::Int(0); 100_000];
+        heap.run(|op| list::splice(op, op.handle_get(long), 0, 0, &zeroes)).unwrap();
+        let begun = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let copying = scope.spawn(|| {
+                begun.wait();
+                loop {
+                    if let Err(error) = heap.run(|op| list::reverse(op, op.handle_get(long))) {
+                        return error;
+                    }
+                }
+            });
+            begun.wait();
+            heap.close();
+            assert!(matches!(copying.join().unwrap(), Error::Closed { .. }));
+        });
+    }
+}
+
 #[test]
 fn a_full_heap_says_so_loses_nothing_and_goes_on() {
     let budget = 24 << 20;

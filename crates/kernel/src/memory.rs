@@ -141,6 +141,16 @@ impl Reservation {
         // [kernel.memfd.dontneed-keeps-pages] [kernel.madvise.dontneed-locked]
         advise(address, length, libc::MADV_DONTNEED, "madvise(MADV_DONTNEED)")
     }
+
+    /// Fills the page-table entries of a writable range in one call, which costs a fraction of a fault for each page.
+    ///
+    /// # Errors
+    /// `EINVAL` before Linux 5.14; `ENOMEM`. The entries are then filled by faults.
+    pub fn fill_entries(&self, address: usize, length: usize) -> Result<()> {
+        self.check(address, length);
+        // [kernel.madvise.populate-write]
+        advise(address, length, libc::MADV_POPULATE_WRITE, "madvise(MADV_POPULATE_WRITE)")
+    }
 }
 
 fn advise(address: usize, length: usize, advice: i32, call: &'static str) -> Result<()> {

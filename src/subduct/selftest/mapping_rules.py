@@ -167,7 +167,7 @@ def dontneed_locked() -> None:
     "madvise.populate-write",
     "MADV_POPULATE_WRITE maps all pages of a range, keeping what they hold.",
     source=f"{_MADVISE}, 5.14",
-    used_by=UsedBy.BINDINGS,
+    used_by=UsedBy.HEAP,
     since=(5, 14),
 )
 def populate_write() -> None:

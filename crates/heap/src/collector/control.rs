@@ -102,19 +102,23 @@ impl Control {
     }
 }
 
-/// The collector's thread. A panic in it means a broken invariant: mutators may be asleep in faults that nobody will
-/// serve, so the process ends.
+/// The collector's thread.
 pub fn run(shared: &Arc<Shared>) {
     block_signals();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    abort_on_panic("the collector failed", shared.mover.space.windows.view().address(0), || {
         while let Some(kind) = shared.control.next() {
             let report = run_cycle(shared, kind);
             shared.control.complete(report);
         }
-    }));
-    if outcome.is_err() {
+    });
+}
+
+/// Runs what a thread of a heap does. A panic in it means a broken invariant: mutators may be asleep in faults that nobody
+/// will serve, so the process ends.
+pub(super) fn abort_on_panic(what: &str, view: usize, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
         // Said by itself, and on the descriptor: a test runner or a closed stderr may swallow what the panic printed.
-        fatal("the collector failed", shared.mover.space.windows.view().address(0), 0);
+        fatal(what, view, 0);
     }
 }
 

@@ -135,12 +135,12 @@ fn free_dead(shared: &Shared) {
     let space = &shared.mover.space;
     for window in Window::ALL {
         for (id, region) in space.regions.iter(window) {
-            if region.live_bytes() > 0 || !space.was_held(id) {
+            if region.live_bytes() > 0 {
                 continue;
             }
-            match region.role() {
-                Role::LargeHead => space.free_large(id),
-                Role::Small => space.free(id),
+            match space.held_role(id) {
+                Some(Role::LargeHead) => space.free_large(id),
+                Some(Role::Small) => space.free(id),
                 _ => {}
             }
         }

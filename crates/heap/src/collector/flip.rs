@@ -43,7 +43,7 @@ pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
         fallback: None,
         before: None,
     };
-    let prepared = prepare(shared, &flip.leaf_runs);
+    let prepared = prepare(shared, plan, &flip.leaf_runs);
     let ((), pause_us) = shared.rendezvous(|mutators| {
         flip.before = verify::before_flip(shared, mutators);
         shared.set_barrier(0);
@@ -65,7 +65,14 @@ pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
 }
 
 /// What can be done before the pause: page states, the handler, and the destinations that nobody can reach yet.
-fn prepare(shared: &Shared, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError> {
+fn prepare(shared: &Shared, plan: &Plan, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError> {
+    let space = &shared.mover.space;
+    for destination in plan.destinations_in(space, Window::Slots) {
+        // The flip takes the entries to the shadow, where the pages are built: a recycled region has none, as its objects
+        // went elsewhere in the last move.
+        let (start, end) = (destination.start(), destination.start() + space.regions.get(destination).resident_bytes());
+        space.windows.fill_view_entries(start, end);
+    }
     if shared.delivery == Delivery::Pause {
         return Ok(());
     }
@@ -83,6 +90,10 @@ fn prepare(shared: &Shared, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError>
         // Recycled regions are still mapped from their last use: [inv.leaf.armed] no fault would tell that they are not
         // built.
         windows.drop_view_entries(*start, *end)?;
+    }
+    for destination in plan.destinations_in(space, Window::Leaves) {
+        let (start, end) = (destination.start(), destination.start() + space.regions.get(destination).resident_bytes());
+        windows.fill_shadow_entries(start, end);
     }
     Ok(())
 }

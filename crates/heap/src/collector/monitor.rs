@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use subduct_kernel::uffd::{FAULTS_MAX, Userfaultfd};
 
-use crate::collector::control::block_signals;
+use crate::collector::control::{abort_on_panic, block_signals};
 use crate::compact::Mover;
 use crate::shared::Shared;
 use crate::sync::{Thread, lock, spawn, wait_changed};
@@ -42,7 +42,10 @@ impl Monitor {
         let state = Arc::new((Mutex::new(State { wanted: Some(userfaultfd), ..State::default() }), Condvar::new()));
         let thread = {
             let (shared, state) = (Arc::clone(shared), Arc::clone(&state));
-            spawn("subduct-monitor", move || watch(&shared.mover, &state, reader))?
+            spawn("subduct-monitor", move || {
+                let view = shared.mover.space.windows.view().address(0);
+                abort_on_panic("the monitor failed", view, || watch(&shared.mover, &state, reader));
+            })?
         };
         Ok(Self { state, bell: Mutex::new(writer), thread: Mutex::new(Some(thread)) })
     }

@@ -68,12 +68,11 @@ impl Forwarding {
         })
     }
 
-    /// Whether the objects of a region are moving.
+    /// For looking many objects up.
     #[inline]
     #[must_use]
-    pub fn is_moving(&self, id: RegionId) -> bool {
-        // Relaxed, here and below: the plan is complete before the flip, whose rendezvous orders it before readers.
-        self.moving.get(id.index() / 64).load(Ordering::Relaxed) >> (id.index() % 64) & 1 == 1
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup { blocks: self.blocks.entries(), moving: self.moving.entries(), splits: self.splits.entries() }
     }
 
     /// Declares that the objects of a region move, or that they no longer do.
@@ -90,27 +89,6 @@ impl Forwarding {
     /// would be a thirtieth of the heap.
     pub fn give_back(&self, id: RegionId) {
         self.blocks.give_back(block_of(id.start())..block_of(id.end()));
-    }
-
-    /// Where an object of a moving region goes.
-    #[inline]
-    #[must_use]
-    pub fn forward(&self, object: Ref) -> Ref {
-        let offset = object.offset();
-        let block = self.blocks.get(block_of(offset));
-        let (base, bits) = (block.base.load(Ordering::Relaxed), block.bits.load(Ordering::Relaxed));
-        Ref::at(place(base, bits, bit_of(offset), |region| self.split(region)))
-    }
-
-    /// Asks for the entry that [`Forwarding::forward`] will need.
-    #[inline]
-    pub fn prefetch(&self, object: Ref) {
-        prefetch_address(std::ptr::from_ref(self.blocks.get(block_of(object.offset()))) as usize);
-    }
-
-    fn split(&self, region: RegionId) -> (RegionId, u32) {
-        let entry = self.splits.get(region.index()).load(Ordering::Relaxed);
-        (RegionId((entry >> 6) as u32), (entry & 63) as u32)
     }
 
     /// Copies a block's marked words and forgets its base.
@@ -138,7 +116,44 @@ impl Forwarding {
             self.splits.get(region.index()).store(split, Ordering::Relaxed);
             entry.base.store(base | SPLIT, Ordering::Relaxed);
         }
-        debug_assert_eq!(self.forward(Ref::at(from)).offset(), to, "[inv.forward.total]");
+        debug_assert_eq!(self.lookup().forward(Ref::at(from)).offset(), to, "[inv.forward.total]");
+    }
+}
+
+/// A forwarding table for looking objects up: where its parts are stays in registers.
+#[derive(Clone, Copy)]
+pub struct Lookup<'f> {
+    blocks: &'f [Block],
+    moving: &'f [AtomicU64],
+    splits: &'f [AtomicU64],
+}
+
+impl Lookup<'_> {
+    /// Whether the objects of a region are moving.
+    #[inline]
+    #[must_use]
+    pub fn is_moving(self, id: RegionId) -> bool {
+        // Relaxed, here and below: the plan is complete before the flip, whose rendezvous orders it before readers.
+        self.moving[id.index() / 64].load(Ordering::Relaxed) >> (id.index() % 64) & 1 == 1
+    }
+
+    /// Where an object of a moving region goes.
+    #[inline]
+    #[must_use]
+    pub fn forward(self, object: Ref) -> Ref {
+        let offset = object.offset();
+        let block = &self.blocks[block_of(offset)];
+        let (base, bits) = (block.base.load(Ordering::Relaxed), block.bits.load(Ordering::Relaxed));
+        Ref::at(place(base, bits, bit_of(offset), |region| {
+            let entry = self.splits[region.index()].load(Ordering::Relaxed);
+            (RegionId((entry >> 6) as u32), (entry & 63) as u32)
+        }))
+    }
+
+    /// Asks for the entry that [`Lookup::forward`] will need.
+    #[inline]
+    pub fn prefetch(self, object: Ref) {
+        prefetch_address(std::ptr::from_ref(&self.blocks[block_of(object.offset())]) as usize);
     }
 }
 
@@ -186,7 +201,7 @@ mod tests {
                 room -= words;
             }
             for (word, at) in expected {
-                prop_assert_eq!(forwarding.forward(Ref::at(word * 8)).offset(), at);
+                prop_assert_eq!(forwarding.lookup().forward(Ref::at(word * 8)).offset(), at);
             }
         }
     }

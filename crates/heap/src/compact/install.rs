@@ -112,3 +112,45 @@ impl Mover {
         self.counters.runs_unregistered.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(all(test, not(feature = "simulate")))]
+mod tests {
+    use super::*;
+    use crate::space::{Geometry, Space, Window, Windows};
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    /// Somebody else may map a page first, and the move may last for long after.
+    #[test]
+    fn pages_that_are_mapped_already_are_passed_over() {
+        let features = crate::Delivery::Sigbus.features().unwrap();
+        let geometry = Geometry::new(subduct_kernel::page_size(), 1 << 30, 1 << 30);
+        let windows = Windows::new("subduct-test-install", geometry).unwrap();
+        let end = geometry.page_start(PageId(8));
+        windows.populate(0, end).unwrap();
+        let userfaultfd = windows.try_out(features).unwrap();
+        (0..8).for_each(|page| {
+            let start = geometry.page_start(PageId(page));
+            windows.word(windows.view(), start).store(u64::from(page), Ordering::Relaxed);
+        });
+        windows.move_view_to_shadow().unwrap();
+        windows.arm(&userfaultfd, 0, geometry.window_bytes(Window::Slots)).unwrap();
+        let mover = Arc::new(Mover::new(Space::new(windows, 64 << 20)).unwrap());
+        mover.begin(Some(userfaultfd.usable()));
+
+        let (done, when_done) = mpsc::channel();
+        let installing = Arc::clone(&mover);
+        std::thread::spawn(move || {
+            installing.install(PageId(2), PageId(5));
+            installing.install(PageId(2), PageId(5));
+            installing.install(PageId(0), PageId(8));
+            done.send(()).unwrap();
+        });
+        assert!(when_done.recv_timeout(Duration::from_secs(20)).is_ok(), "installing goes on for ever");
+        let windows = &mover.space.windows;
+        let read = |page| windows.word(windows.view(), geometry.page_start(PageId(page))).load(Ordering::Relaxed);
+        assert_eq!((0..8).map(read).collect::<Vec<_>>(), (0..8).collect::<Vec<u64>>());
+        assert_eq!(mover.counters.installs_again.load(Ordering::Relaxed), 0);
+        assert_eq!(mover.counters.runs_unregistered.load(Ordering::Relaxed), 0);
+    }
+}

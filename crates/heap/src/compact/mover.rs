@@ -12,22 +12,23 @@
 //! `[inv.plan.origin]` The objects from a destination page's origin on fill the page up to the region's used end.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::compact::Forwarding;
 use crate::compact::install::Installer;
 use crate::compact::page::Work;
 use crate::fault::page_state::{Claim, PageState};
+use crate::fault::phase::Phase;
 use crate::mark::Marks;
 use crate::object::Ref;
 use crate::space::table::SideTable;
 use crate::space::{Base, PageId, RegionId, Role, Space, Window};
 
-/// Pages that one fault makes ready: 32 KiB where pages have 4 KiB.
-const FAULT_PAGES: u32 = 8;
+/// Pages that one fault makes ready: 16 KiB where pages have 4 KiB.
+const FAULT_PAGES: u32 = 4;
 /// Pages that the worker claims before it installs them: what a mutator may have to wait for. Some tens of microseconds
 /// either way.
-const WORKER_PAGES: u32 = 32;
+const WORKER_PAGES: u32 = 16;
 const WORKER_CLEAN_PAGES: u32 = 128;
 
 /// What the worker looks for on its way through the heap.
@@ -47,13 +48,6 @@ impl Pass {
         }
     }
 }
-
-/// No move is under way.
-const IDLE: u32 = 0;
-/// Pages may be not ready.
-const MOVING: u32 = 1;
-/// All pages in use are ready; the registration is being ended.
-const ENDING: u32 = 2;
 
 /// Pages made ready since the heap was made, by what it took and by whom.
 #[derive(Default)]
@@ -94,8 +88,7 @@ pub struct Mover {
     /// For each destination page: its first object / 8 in the high 48 bits, words of it that lie before in the low 16.
     origins: SideTable<AtomicU64>,
     source_signature: AtomicU64,
-    /// `IDLE`, `MOVING` from the flip on, `ENDING` from when the last page is ready until nothing is registered.
-    phase: AtomicU32,
+    phase: Phase,
     /// How pages get into the view.
     pub installer: Installer,
 }
@@ -115,7 +108,7 @@ impl Mover {
             pages: SideTable::new(pages)?,
             origins: SideTable::new(pages)?,
             source_signature: AtomicU64::new(0),
-            phase: AtomicU32::new(IDLE),
+            phase: Phase::idle(),
             installer: Installer::default(),
             space,
         })
@@ -125,8 +118,7 @@ impl Mover {
     #[inline]
     #[must_use]
     pub fn is_moving(&self) -> bool {
-        // Acquire: pairs with `begin`.
-        self.phase.load(Ordering::Acquire) != IDLE
+        self.phase.is_moving()
     }
 
     /// Signature bits of the regions that move.
@@ -156,26 +148,24 @@ impl Mover {
 
     /// Whether all pages in use are ready although the move is not over yet.
     pub(super) fn is_ending(&self) -> bool {
-        self.phase.load(Ordering::Acquire) != MOVING
+        self.phase.is_ending()
     }
 
     /// Declares that pages may be not ready, in the rendezvous of the flip. They are installed through a userfaultfd (its
     /// number and its spare), or, without one, written through the view and watched by those who use them.
     pub fn begin(&self, userfaultfd: Option<[RawFd; 2]>) {
         self.installer.begin(userfaultfd);
-        // Release: whoever sees the move sees the plan and the descriptor.
-        self.phase.store(MOVING, Ordering::Release);
+        self.phase.begin();
     }
 
-    /// Declares that every page in use is ready. Before the registration ends: faults that are on their way are
-    /// served as before, but may find that there is nothing left to install into.
+    /// Declares that every page in use is ready; the registration is about to end.
     pub fn ending(&self) {
-        self.phase.store(ENDING, Ordering::Release);
+        self.phase.ending();
     }
 
-    /// Declares the move over: nothing is registered any more.
+    /// Declares the move over: nothing is registered any more, and when this returns nobody serves pages.
     pub fn end(&self) {
-        self.phase.store(IDLE, Ordering::Release);
+        self.phase.end();
     }
 
     /// Records that the object at `from` will fill `[start, end)`: the origin of every page that starts in there.
@@ -238,8 +228,10 @@ impl Mover {
         if self.installer.is_software() { self.space.windows.view() } else { self.space.windows.shadow() }
     }
 
-    /// Makes the page at `offset` ready, and its neighbours that nobody has claimed. Fault path.
+    /// Makes the page at `offset` ready, and its neighbours that nobody has claimed; nothing when the move is over. Fault
+    /// path.
     pub fn serve(&self, offset: u64) {
+        let Some(_serving) = self.phase.serve() else { return };
         let page = self.space.geometry().page_of(offset);
         match self.pages.get(page.index()).claim() {
             Claim::Mine => {
@@ -254,6 +246,7 @@ impl Mover {
 
     /// Makes a range ready that a mutator is about to fill, without a fault for each page.
     pub fn prepare(&self, start: u64, end: u64) {
+        let Some(_serving) = self.phase.serve() else { return };
         let mut page = self.space.geometry().page_of(start);
         let end = PageId(self.space.geometry().pages(start, end).end);
         while page < end {

@@ -34,11 +34,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Destinations in a window.
+    pub fn destinations_in(&self, space: &Space, window: Window) -> impl Iterator<Item = RegionId> {
+        self.destinations.iter().copied().filter(move |id| space.geometry().window_of(id.start()) == window)
+    }
+
     /// Destinations in the leaves window, as runs of neighbours: each is one registration.
     #[must_use]
     pub fn leaf_runs(&self, space: &Space) -> Vec<(u64, u64)> {
-        let is_leaf = |id: &&RegionId| space.geometry().window_of(id.start()) == Window::Leaves;
-        let mut ids: Vec<_> = self.destinations.iter().filter(is_leaf).copied().collect();
+        let mut ids: Vec<_> = self.destinations_in(space, Window::Leaves).collect();
         ids.sort_unstable();
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for id in ids {
@@ -99,7 +103,7 @@ fn choose(mover: &Mover, window: Window, eagerness: Eagerness, plan: &mut Plan) 
     let candidates = space
         .regions
         .iter(window)
-        .filter(|(id, region)| region.role() == Role::Small && space.was_held(*id) && region.live_bytes() > 0);
+        .filter(|(id, region)| space.held_role(*id) == Some(Role::Small) && region.live_bytes() > 0);
     let mut chosen: Vec<_> = candidates.map(|(id, _)| id).filter(|id| share(*id) <= eagerness.live_share).collect();
     chosen.sort_by(|a, b| share(*a).total_cmp(&share(*b)));
     // To spare: the last step of each window's last destination, and in every destination the room that the next object

@@ -1,8 +1,7 @@
 //! The SIGBUS handler: finds the heap by address, serves the page, hands on everything that is not ours.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use subduct_kernel::signal::Disposition;
 
@@ -43,8 +42,8 @@ static FORWARDED_BY: AtomicI32 = AtomicI32::new(0);
 static FORWARDED_DEPTH: AtomicU32 = AtomicU32::new(0);
 /// The thread whose fault somebody else's handler saw last, since a fault was served.
 static TAKEOVER_BY: AtomicI32 = AtomicI32::new(0);
-/// Taken by those who change `HEAPS` or the disposition, never by the handler.
-static CHANGE: Mutex<()> = Mutex::new(());
+/// Whether somebody is changing `HEAPS` or the disposition: see [`Changing`].
+static IS_CHANGING: AtomicBool = AtomicBool::new(false);
 static LATE_ADDRESS: AtomicUsize = AtomicUsize::new(0);
 static LATE_COUNT: AtomicU64 = AtomicU64::new(0);
 
@@ -54,12 +53,42 @@ struct Previous {
     older: *const Previous,
 }
 
+/// Excludes others who change `HEAPS` or the disposition; never taken by the handler. A flag and not a lock, because a child
+/// that is forked meanwhile has to get rid of it.
+struct Changing;
+
+impl Changing {
+    fn begin() -> Self {
+        while IS_CHANGING.swap(true, Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        Self
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        IS_CHANGING.store(false, Ordering::Release);
+    }
+}
+
+/// In a forked child: forgets the parent's heaps, whose addresses may be those of the child's own one day. Async-signal-safe.
+pub fn forget_all() {
+    for entry in &HEAPS {
+        // Relaxed: the child has one thread.
+        entry.start.store(0, Ordering::Relaxed);
+        entry.mover.store(std::ptr::null_mut(), Ordering::Relaxed);
+        entry.active.store(0, Ordering::Relaxed);
+    }
+    IS_CHANGING.store(false, Ordering::Relaxed);
+}
+
 /// Lets the handler serve a heap whose view is `[start, end)`. False when the table is full.
 ///
 /// # Safety
 /// `mover` stays valid until [`remove`] has returned.
 pub unsafe fn add(start: usize, end: usize, mover: *const Mover) -> bool {
-    let _guard = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _changing = Changing::begin();
     let Some(entry) = HEAPS.iter().find(|entry| entry.mover.load(Ordering::Relaxed).is_null()) else { return false };
     entry.mover.store(mover.cast_mut(), Ordering::Relaxed);
     entry.end.store(end, Ordering::Relaxed);
@@ -70,7 +99,7 @@ pub unsafe fn add(start: usize, end: usize, mover: *const Mover) -> bool {
 
 /// Takes a heap out again and waits until no handler looks at it. No thread may touch the view of the heap any more.
 pub fn remove(start: usize) {
-    let _guard = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _changing = Changing::begin();
     for entry in HEAPS.iter().filter(|entry| entry.start.load(Ordering::Relaxed) == start) {
         // SeqCst with the handler's: either it sees the entry unused, or we see it active.
         entry.start.store(0, Ordering::SeqCst);
@@ -86,7 +115,7 @@ pub fn remove(start: usize) {
 /// # Errors
 /// As `sigaction`.
 pub fn ensure_installed() -> subduct_kernel::Result<()> {
-    let _guard = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _changing = Changing::begin();
     let current = Disposition::current(libc::SIGBUS)?;
     if !current.is(on_sigbus) {
         // Stored before the handler is installed, so that it never finds nothing to hand on to.

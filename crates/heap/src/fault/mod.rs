@@ -5,6 +5,7 @@
 #[cfg(not(loom))]
 pub mod handler;
 pub mod page_state;
+pub mod phase;
 
 #[cfg(not(loom))]
 pub use handler::fatal;

@@ -4,6 +4,7 @@
 //! with it the word's new place, is a count of bits. A large object (regions of its own) has only its first bit set.
 //! An object is marked when the bit of its header is set: no object starts inside another.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::object::{Header, Ref};
@@ -125,6 +126,28 @@ impl Marks {
         }
     }
 
+    /// The first run of marked words in `[offset, end)`, at most `bytes_max` of it. It begins and ends within objects only
+    /// where `offset` and `bytes_max` do.
+    #[inline]
+    #[must_use]
+    pub fn next_run(&self, offset: u64, end: u64, bytes_max: u64) -> Option<Range<u64>> {
+        let start = self.next_marked(offset, end)?;
+        let end = end.min(start + bytes_max);
+        let mut block = block_of(start);
+        let mut gaps = !self.block(block) & (u64::MAX << bit_of(start));
+        loop {
+            if gaps != 0 {
+                let found = block as u64 * BLOCK_BYTES + u64::from(gaps.trailing_zeros()) * 8;
+                return Some(start..found.min(end));
+            }
+            block += 1;
+            if block as u64 * BLOCK_BYTES >= end {
+                return Some(start..end);
+            }
+            gaps = !self.block(block);
+        }
+    }
+
     /// The marked words of a block.
     #[inline]
     #[must_use]
@@ -211,6 +234,22 @@ mod tests {
                 at = offset + header.bytes();
             }
             prop_assert_eq!(marks.next_marked(at, 2 << 20), None);
+            let mut runs: Vec<Range<u64>> = Vec::new();
+            for (offset, header) in &objects {
+                match runs.last_mut() {
+                    Some(run) if run.end == *offset => run.end += header.bytes(),
+                    _ => runs.push(*offset..offset + header.bytes()),
+                }
+            }
+            let mut found = Vec::new();
+            let mut from = 0;
+            while let Some(run) = marks.next_run(from, 2 << 20, u64::MAX >> 1) {
+                let part = marks.next_run(from, 2 << 20, 40).unwrap();
+                prop_assert_eq!(part, run.start..run.end.min(run.start + 40));
+                from = run.end;
+                found.push(run);
+            }
+            prop_assert_eq!(found, runs);
             let live: u64 = objects.iter().map(|(_, header)| header.bytes()).sum();
             prop_assert_eq!(regions.get(RegionId(0)).live_bytes(), live);
             for page in 0..512 {

@@ -56,7 +56,7 @@ impl<'h> Marker<'h> {
     /// Puts an object into the prefetch window; the one that leaves it is marked and queued.
     #[inline]
     fn find(&mut self, object: Ref) {
-        self.space.windows.prefetch(object.offset());
+        self.space.windows.prefetch(self.space.windows.view(), object.offset());
         let turn = self.turn;
         self.turn = (turn + 1) % PREFETCH;
         if let Some(ready) = self.found[turn].replace(object) {

@@ -82,6 +82,15 @@ impl HandleTable {
         lock(&self.free).handles.extend(handles);
     }
 
+    /// Makes sure that there is a free handle.
+    ///
+    /// # Errors
+    /// As [`Handles::take`].
+    pub fn make_room(&self, space: &Space) -> Result<(), Shortage> {
+        let free = &mut *lock(&self.free);
+        if free.handles.is_empty() && free.next == free.end { self.grow(space, free) } else { Ok(()) }
+    }
+
     fn grow(&self, space: &Space, free: &mut Free) -> Result<(), Shortage> {
         let ordinal = (free.end / PER_REGION) as usize;
         if ordinal >= self.map.capacity() {

@@ -33,6 +33,8 @@ pub enum Retry {
     Space(Request),
     /// It would use memory if that is to be had at once, and goes on without if not.
     Wish(Request),
+    /// It needs handles.
+    Handles,
     /// Another thread is changing the same object.
     Busy,
 }
@@ -56,6 +58,25 @@ impl<'h> Op<'h> {
         let local = unsafe { mutator.local() };
         local.operations += 1;
         Self { shared, mutator, local, barrier: shared.barrier() }
+    }
+
+    /// Ends an attempt at an operation. What one that failed was given is kept for [`Heap::make_room`](crate::Heap::make_room).
+    pub fn end(self, succeeded: bool) {
+        let given = &mut self.local.given;
+        if !succeeded {
+            *lock(&self.mutator.failed) = std::mem::take(given);
+            return;
+        }
+        if !given.is_empty() {
+            given.carved_bytes = 0;
+            given.large.clear();
+        }
+        // Relaxed: written by this thread.
+        if self.mutator.shortages.load(Ordering::Relaxed) > 0 {
+            self.mutator.shortages.store(0, Ordering::Relaxed);
+            // The last attempt may have needed less than those before.
+            self.shared.release_prepared(self.mutator);
+        }
     }
 
     /// With `software` delivery, makes the pages of a range ready before they are touched.
@@ -175,6 +196,7 @@ impl<'h> Op<'h> {
         let carved = self.shared.mover.space.carve(window, bytes, wanted);
         let Ok(chunk) = carved else { return Err(Retry::Space(Request { window, bytes })) };
         self.shared.note_allocation();
+        self.local.given.carved_bytes += chunk.bytes();
         // Relaxed: read by this thread.
         self.mutator.has_refilled.store(true, Ordering::Relaxed);
         if window == Window::Slots && self.shared.mover.is_moving() {
@@ -192,6 +214,7 @@ impl<'h> Op<'h> {
         let Some(fitting) = fitting else { return Err(Retry::Space(Request { window, bytes })) };
         let (_, chunk) = prepared.swap_remove(fitting);
         self.shared.mover.space.commit_large(chunk);
+        self.local.given.large.push((window, bytes));
         Ok(chunk.start)
     }
 
@@ -338,8 +361,11 @@ impl<'h> Op<'h> {
             let slot = self.shared.handles.slot(self.local.roots[i]);
             self.store_at(slot, Value::reference(*object));
         }
+        // Relaxed: the gate orders it for those who read it in a rendezvous.
+        self.mutator.is_polling.store(true, Ordering::Relaxed);
         self.mutator.presence.exit(&self.shared.gate);
         self.mutator.presence.enter(&self.shared.gate);
+        self.mutator.is_polling.store(false, Ordering::Relaxed);
         // What follows changes the heap like an operation that begins now.
         self.local.operations += 1;
         self.barrier = self.shared.barrier();
@@ -353,11 +379,11 @@ impl<'h> Op<'h> {
     /// A handle for an object.
     ///
     /// # Errors
-    /// [`Retry::Space`] when the handle table cannot grow.
+    /// [`Retry::Handles`] when the handle table cannot grow.
     pub fn handle_new(&mut self, object: Ref) -> Result<Handle, Retry> {
         if self.local.handles.is_empty() {
             let taken = self.shared.handles.take(&self.shared.mover.space, &mut self.local.handles, HANDLE_BATCH);
-            taken.map_err(|_| Retry::Space(Request { window: Window::Slots, bytes: CHUNK_BYTES }))?;
+            taken.map_err(|_| Retry::Handles)?;
         }
         let handle = self.local.handles.pop().expect("taken above");
         self.store_at(self.shared.handles.slot(handle), Value::reference(object));
@@ -419,12 +445,12 @@ impl<'h> Op<'h> {
     /// Fetches the handles that hold references over polls. Once for each thread, in its first operation.
     ///
     /// # Errors
-    /// [`Retry::Space`] when the handle table cannot grow.
+    /// [`Retry::Handles`] when the handle table cannot grow.
     pub fn ensure_roots(&mut self) -> Result<(), Retry> {
         let roots = &mut self.local.roots;
         while roots.len() < POLL_ROOTS {
             let taken = self.shared.handles.take(&self.shared.mover.space, roots, POLL_ROOTS - roots.len());
-            taken.map_err(|_| Retry::Space(Request { window: Window::Slots, bytes: CHUNK_BYTES }))?;
+            taken.map_err(|_| Retry::Handles)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What one thread owns in one heap, and how a thread finds it.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::mutator::handles::Handle;
@@ -27,6 +27,26 @@ pub struct Local {
     pub operations: u64,
     /// Objects born marked since the mark began.
     pub born: u64,
+    /// What this attempt at an operation was given.
+    pub given: Given,
+}
+
+/// Memory that an attempt at an operation was given. When it fails, its objects are garbage, and the next attempt needs as
+/// much again.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Of chunks, in bytes.
+    pub carved_bytes: u64,
+    /// Large objects: where, and bytes.
+    pub large: Vec<(Window, u64)>,
+}
+
+impl Given {
+    /// Whether it is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.carved_bytes == 0 && self.large.is_empty()
+    }
 }
 
 /// One thread in one heap.
@@ -37,12 +57,16 @@ pub struct Mutator {
     local: UnsafeCell<Local>,
     /// Regions reserved for the large objects that an operation failed to allocate and will ask for again.
     pub prepared: Mutex<Vec<(Window, Chunk)>>,
-    /// Whether there are any; lets an operation that needed none skip the lock.
-    pub has_prepared: AtomicBool,
+    /// What the last attempt at its operation was given, if it failed.
+    pub failed: Mutex<Given>,
+    /// How often in a row its operation found no memory. Read and written by the owner only.
+    pub shortages: AtomicU32,
     /// Its operation took a chunk: memory for the next one can be made resident while no collector waits for this thread.
     pub has_refilled: AtomicBool,
     /// What its operation wished for last was not to be had. Read and written by the owner only.
     pub wish_declined: AtomicBool,
+    /// Whether it is outside only because its operation polls. Written by the owner while it is inside.
+    pub is_polling: AtomicBool,
     /// The thread has ended; what it owned can be taken back.
     pub ended: AtomicBool,
     /// Longest operation, in clock ticks. Written by the owner only.

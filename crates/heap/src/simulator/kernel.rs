@@ -95,6 +95,12 @@ impl Pages {
         Ok(())
     }
 
+    /// `madvise(MADV_POPULATE_WRITE)` of what is present.
+    pub fn fill_entries(&self, start: u64, end: u64) {
+        point();
+        self.set(start, end, MAPPED);
+    }
+
     /// `madvise(MADV_DONTNEED)`.
     pub fn drop_entries(&self, start: u64, end: u64) {
         point();

@@ -11,7 +11,8 @@ use std::sync::{Mutex, MutexGuard};
 use subduct_kernel::KernelError;
 
 use super::layout::{CHUNK_BYTES, Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
-use super::region::{RegionTable, Role};
+use super::region::RegionTable;
+use super::role::Role;
 use super::windows::Windows;
 use crate::sync::lock;
 
@@ -195,8 +196,7 @@ impl Space {
         let id = lists.pooled.pop_first().or_else(|| lists.holes.pop_first()).ok_or(Shortage::Fragmented)?;
         let region = self.regions.get(id);
         region.set_used_bytes(0);
-        region.set_taken_in(self.era.load(Ordering::Relaxed));
-        region.set_role(role);
+        region.take(role, self.era.load(Ordering::Relaxed));
         Ok(id)
     }
 
@@ -280,23 +280,25 @@ impl Space {
         }
     }
 
-    /// Whether a chunk of `bytes` could be carved now. Errs on the side of no.
+    /// Makes room for a chunk of `bytes`, so that carving it needs nothing of the kernel, and finds out whether the budget has
+    /// `besides` bytes more. Errs on the side of no.
     ///
     /// # Errors
-    /// Why not.
-    pub fn has_room(&self, window: Window, bytes: u64) -> Result<(), Shortage> {
-        let state = &*self.lock();
-        let lists = &state[window.index()];
-        let room = |id: &RegionId| REGION_BYTES - self.regions.get(*id).used_bytes();
-        let has_region = !(lists.pooled.is_empty() && lists.holes.is_empty());
-        if !has_region && !lists.current.iter().chain(&lists.partial).any(|id| room(id) >= bytes) {
-            return Err(Shortage::Fragmented);
-        }
-        let needed = bytes.next_multiple_of(POPULATE_BYTES) + POPULATE_BYTES;
+    /// Why there is none; nothing was taken.
+    pub fn make_room(&self, window: Window, bytes: u64, besides: u64) -> Result<(), Shortage> {
+        let state = &mut *self.lock();
+        let needed = (bytes + besides).next_multiple_of(POPULATE_BYTES) + POPULATE_BYTES;
         if self.charged_bytes() + needed > self.mutator_bytes() + self.pooled_bytes(state) {
             return Err(Shortage::Budget);
         }
-        Ok(())
+        let id = self.current_with_room(state, window, bytes)?;
+        let used = self.regions.get(id).used_bytes();
+        let populated = self.populate(state, id, used + bytes, Limit::Mutator);
+        if populated.is_err() && used == 0 {
+            state[window.index()].current = None;
+            self.put_back(state, id);
+        }
+        populated
     }
 
     fn pooled_bytes(&self, state: &[WindowState; 2]) -> u64 {
@@ -341,8 +343,7 @@ impl Space {
             region.set_resident_bytes(length);
             region.set_used_bytes(length);
             region.set_head(first);
-            region.set_taken_in(self.era.load(Ordering::Relaxed));
-            region.set_role(Role::Reserved);
+            region.take(Role::Reserved, self.era.load(Ordering::Relaxed));
         }
         self.allocated_bytes.fetch_add(resident, Ordering::Relaxed);
         Ok(Chunk { start: first.start(), end: first.start() + bytes })
@@ -364,13 +365,12 @@ impl Space {
     pub fn commit_large(&self, chunk: Chunk) {
         let first = RegionId::of(chunk.start);
         let count = chunk.bytes().div_ceil(REGION_BYTES) as u32;
-        // The regions may have been reserved before marking ended: [inv.large.era] as of now the object is new, and not one
-        // that marking found dead. The era does not change while this thread is inside.
-        self.regions.get(first).set_taken_in(self.era.load(Ordering::Relaxed));
         for id in (1..count).map(|i| first.offset_by(i)) {
             self.regions.get(id).set_role(Role::LargeTail);
         }
-        self.regions.get(first).set_role(Role::LargeHead);
+        // The regions may have been reserved before marking ended: [inv.large.era] as of now the object is new, and not one
+        // that marking found dead. The era does not change while this thread is inside.
+        self.regions.get(first).take(Role::LargeHead, self.era.load(Ordering::Relaxed));
     }
 
     /// Frees a reservation or the regions of a large object, given its first.
@@ -458,10 +458,11 @@ impl Space {
         }
     }
 
-    /// Whether a region was in use when [`Space::hold_partial`] was last called.
+    /// What a region is used for that was in use when [`Space::hold_partial`] was last called; `None` if it was taken since.
     #[must_use]
-    pub fn was_held(&self, id: RegionId) -> bool {
-        self.regions.get(id).taken_in() < self.era.load(Ordering::Relaxed)
+    pub fn held_role(&self, id: RegionId) -> Option<Role> {
+        // Relaxed: written by the collector, who asks.
+        self.regions.get(id).role_before(self.era.load(Ordering::Relaxed))
     }
 
     /// Turns a finished destination into an ordinary region; what is left of it is carved next.

@@ -150,6 +150,21 @@ impl Windows {
         self.reservation.retire(self.shadow().address(start), (end - start) as usize)
     }
 
+    /// Fills the page-table entries of a resident range of the view. Only a gain of time: without, each page is a fault.
+    pub fn fill_view_entries(&self, start: u64, end: u64) {
+        simulated!(self, pages => pages.fill_entries(start, end));
+        let _ = self.reservation.fill_entries(self.view().address(start), (end - start) as usize);
+    }
+
+    /// The same for a range of the shadow.
+    pub fn fill_shadow_entries(&self, start: u64, end: u64) {
+        #[cfg(feature = "simulate")]
+        if self.simulated.is_some() {
+            return;
+        }
+        let _ = self.reservation.fill_entries(self.shadow().address(start), (end - start) as usize);
+    }
+
     /// Drops the page-table entries of a range of the view; it stays mapped, the file keeps its pages.
     ///
     /// # Errors

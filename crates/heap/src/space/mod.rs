@@ -1,13 +1,23 @@
 //! Where objects live: windows, regions, side tables, and who gets memory within the budget.
 
+#[cfg(not(loom))]
 pub mod allocator;
+#[cfg(not(loom))]
 pub mod layout;
+#[cfg(not(loom))]
 mod mapping;
+#[cfg(not(loom))]
 pub mod region;
+pub mod role;
+#[cfg(not(loom))]
 pub mod table;
+#[cfg(not(loom))]
 pub mod windows;
 
+#[cfg(not(loom))]
 pub use allocator::{Chunk, Shortage, Space};
+#[cfg(not(loom))]
 pub use layout::{Geometry, PageId, RegionId, Window};
-pub use region::Role;
+pub use role::Role;
+#[cfg(not(loom))]
 pub use windows::{Base, Windows};

@@ -1,63 +1,28 @@
 //! What each region is used for, and how full it is.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::layout::{Geometry, REGION_BYTES, RegionId, Window};
-
-/// What a region is used for.
-///
-/// ```text
-///  Free -> Small -> Source -> Free          Free -> Destination -> Small
-///  Free -> Reserved -> LargeHead, LargeTail -> Free      Free -> Handles
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Role {
-    /// Nothing in it: a hole of the file, or resident and kept for reuse.
-    Free,
-    /// Objects of ordinary size.
-    Small,
-    /// Being evacuated: its objects are on their way to destinations.
-    Source,
-    /// Being built from sources.
-    Destination,
-    /// Taken for a large object that is about to be made.
-    Reserved,
-    /// A large object starts here.
-    LargeHead,
-    /// A large object goes on here.
-    LargeTail,
-    /// Part of the handle table.
-    Handles,
-}
-
-impl Role {
-    fn from_number(number: u8) -> Self {
-        use Role::*;
-        [Free, Small, Source, Destination, Reserved, LargeHead, LargeTail, Handles][usize::from(number)]
-    }
-}
+use super::role::{Role, Tenure};
 
 /// One region. Fields are written under the space's lock or by the collector while nobody else uses the region, and
 /// read by anybody.
 pub struct Region {
-    role: AtomicU8,
+    tenure: Tenure,
     used_bytes: AtomicU32,
     resident_bytes: AtomicU32,
     live_bytes: AtomicU64,
     head: AtomicU32,
-    taken_in: AtomicU32,
 }
 
 impl Region {
     fn new() -> Self {
         Self {
-            role: AtomicU8::new(Role::Free as u8),
+            tenure: Tenure::free(),
             used_bytes: AtomicU32::new(0),
             resident_bytes: AtomicU32::new(0),
             live_bytes: AtomicU64::new(0),
             head: AtomicU32::new(0),
-            taken_in: AtomicU32::new(0),
         }
     }
 
@@ -65,13 +30,12 @@ impl Region {
     #[inline]
     #[must_use]
     pub fn role(&self) -> Role {
-        // Acquire pairs with the release in `set_role`: whoever sees the role sees the figures that go with it.
-        Role::from_number(self.role.load(Ordering::Acquire))
+        self.tenure.role()
     }
 
     /// Changes what the region is used for.
     pub fn set_role(&self, role: Role) {
-        self.role.store(role as u8, Ordering::Release);
+        self.tenure.set_role(role);
     }
 
     /// Bytes handed out, from the start.
@@ -116,15 +80,15 @@ impl Region {
         self.live_bytes.store(0, Ordering::Relaxed);
     }
 
-    /// The era of the space in which the region was taken.
-    #[must_use]
-    pub fn taken_in(&self) -> u32 {
-        self.taken_in.load(Ordering::Relaxed)
+    /// Gives the region a new user.
+    pub fn take(&self, role: Role, era: u32) {
+        self.tenure.take(role, era);
     }
 
-    /// Sets the era in which the region was taken.
-    pub fn set_taken_in(&self, era: u32) {
-        self.taken_in.store(era, Ordering::Relaxed);
+    /// What the region is used for, if it was taken before `era`.
+    #[must_use]
+    pub fn role_before(&self, era: u32) -> Option<Role> {
+        self.tenure.role_before(era)
     }
 
     /// For a part of a large object the region in which it starts; for a source the source that follows it.

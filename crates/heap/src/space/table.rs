@@ -46,10 +46,16 @@ impl<T: ZeroIsValid> SideTable<T> {
     #[inline]
     #[must_use]
     pub fn get(&self, index: usize) -> &T {
-        assert!(index < self.length, "side table has {} entries, asked for {index}", self.length);
-        // SAFETY: the index is inside the mapping (checked), which is page-aligned, lives as long as `self`, and was
-        // zeroed by the kernel; `ZeroIsValid` makes that a valid, shareable T.
-        unsafe { &*(self.memory.base() as *const T).add(index) }
+        &self.entries()[index]
+    }
+
+    /// All entries.
+    #[inline]
+    #[must_use]
+    pub fn entries(&self) -> &[T] {
+        // SAFETY: the mapping has that length, is page-aligned, lives as long as `self`, and was zeroed by the kernel;
+        // `ZeroIsValid` makes that valid, shareable Ts.
+        unsafe { std::slice::from_raw_parts(self.memory.base() as *const T, self.length) }
     }
 
     /// Gives the memory of a range of entries back to the machine, as far as it fills pages; those entries are zero then.

@@ -1,0 +1,133 @@
+//! Making room: what a thread does when an operation found no memory, between two attempts at it.
+//!
+//! An attempt that fails leaves what it allocated as garbage, so the next one needs all of it again. Most attempts fail at
+//! their first allocation, or keep what they had made by then (a list that has grown), so at first only what was lacking is
+//! asked for. `[inv.room.whole]` From the third failure in a row on, the next attempt begins when there is room for all that
+//! the last one was given and for what it lacked besides: each attempt gets further than the one before, and an operation ends,
+//! or the heap is too full for it.
+
+use std::sync::atomic::Ordering;
+
+use crate::clock;
+use crate::collector::control::Kind;
+use crate::error::Error;
+use crate::heap::Heap;
+use crate::mutator::thread::Given;
+use crate::mutator::{Mutator, Request, Retry};
+use crate::object::RAW_MAX;
+use crate::space::Shortage;
+use crate::space::layout::{LARGE_BYTES, POPULATE_BYTES};
+use crate::sync::{lock, yield_now};
+
+/// Failures in a row from which on the room for a whole attempt is asked for.
+const SHORTAGES_MIN: u32 = 3;
+
+impl Heap {
+    /// Makes what an operation lacked: waits for another thread, reserves regions for large objects, or collects. Blocks;
+    /// the caller holds no lock that other users of the heap need.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when even a full collection does not help, [`Error::TooLarge`], [`Error::Closed`],
+    /// [`Error::Kernel`] when the machine itself has no memory left.
+    pub fn make_room(&self, retry: &Retry) -> Result<(), Error> {
+        let began = clock::ticks();
+        let shared = self.shared();
+        let Some(mutator) = self.mutator() else {
+            // This thread is ending: its next attempt says so.
+            return Ok(());
+        };
+        let mut wish_declined = false;
+        let result = match retry {
+            Retry::Busy => {
+                yield_now();
+                Ok(())
+            }
+            Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
+            Retry::Space(request) => {
+                self.make_space(mutator, request.bytes, |given| self.reserve(mutator, *request, given))
+            }
+            Retry::Handles => self.make_space(mutator, POPULATE_BYTES, |given| {
+                self.reserve_given(mutator, given)?;
+                shared.handles.make_room(&shared.mover.space)
+            }),
+            Retry::Wish(request) => {
+                wish_declined = self.reserve(mutator, *request, &mut failed(mutator)).is_err();
+                Ok(())
+            }
+        };
+        Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
+        // Relaxed, here and below: read by this thread.
+        mutator.wish_declined.store(wish_declined, Ordering::Relaxed);
+        if result.is_err() {
+            mutator.shortages.store(0, Ordering::Relaxed);
+            shared.release_prepared(mutator);
+        }
+        result
+    }
+
+    /// Reserves with `reserve`, and collects where that cannot be done.
+    fn make_space(
+        &self,
+        mutator: &Mutator,
+        bytes: u64,
+        mut reserve: impl FnMut(&mut Given) -> Result<(), Shortage>,
+    ) -> Result<(), Error> {
+        let shared = self.shared();
+        let mut given = failed(mutator);
+        let mut shortage = Shortage::Budget;
+        // As it is; after the cycle under way; after a cycle of our own; after a full collection.
+        for attempt in 0..4 {
+            match attempt {
+                0 => {}
+                1 => shared.control.wait_running(),
+                2 => drop(shared.control.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
+                _ => drop(self.collect_fully()?),
+            }
+            match reserve(&mut given) {
+                Ok(()) => return Ok(()),
+                Err(why) => shortage = why,
+            }
+        }
+        if let Shortage::Kernel(error) = shortage {
+            return Err(error.into());
+        }
+        let live = lock(&shared.figures).live_bytes;
+        let resident = shared.mover.space.windows.file().resident_bytes()?;
+        Err(Error::Full { requested: bytes, live, resident, budget: shared.options.budget_bytes })
+    }
+
+    /// Makes room for what this thread's next attempt needs: reserves large objects, and has what the first chunk needs.
+    fn reserve(&self, mutator: &Mutator, request: Request, given: &mut Given) -> Result<(), Shortage> {
+        self.reserve_given(mutator, given)?;
+        if request.bytes > LARGE_BYTES {
+            return self.reserve_large(mutator, request);
+        }
+        self.shared().mover.space.make_room(request.window, request.bytes, given.carved_bytes)
+    }
+
+    /// Reserves the large objects that the last attempt was given. What was reserved is no longer in `given`, and stays
+    /// reserved if there is no room for the rest.
+    fn reserve_given(&self, mutator: &Mutator, given: &mut Given) -> Result<(), Shortage> {
+        while let Some((window, bytes)) = given.large.last() {
+            self.reserve_large(mutator, Request { window: *window, bytes: *bytes })?;
+            given.large.pop();
+        }
+        Ok(())
+    }
+
+    fn reserve_large(&self, mutator: &Mutator, request: Request) -> Result<(), Shortage> {
+        let chunk = self.shared().mover.space.reserve_large(request.window, request.bytes)?;
+        lock(&mutator.prepared).push((request.window, chunk));
+        self.shared().note_allocation();
+        Ok(())
+    }
+}
+
+/// What the next attempt needs besides what the last one lacked: see `[inv.room.whole]`.
+fn failed(mutator: &Mutator) -> Given {
+    let given = std::mem::take(&mut *lock(&mutator.failed));
+    // Relaxed: read and written by this thread.
+    let shortages = mutator.shortages.load(Ordering::Relaxed) + 1;
+    mutator.shortages.store(shortages, Ordering::Relaxed);
+    if shortages < SHORTAGES_MIN { Given::default() } else { given }
+}
