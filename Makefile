@@ -11,7 +11,9 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$name"; break; }; done)
 ARGS ?=
 SOAK_SECONDS ?= 600
+TORTURE_SECONDS ?= 300
 SEEDS ?= 20
+FUZZ_SECONDS ?= 600
 # Not empty: `make peers` installs Go for the comparison.
 PEERS_GO ?=
 
@@ -20,6 +22,19 @@ BIN := $(VENV)/bin
 # Every build of crates/python links against the same interpreter, so that cargo and maturin share their work.
 export PYO3_PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# A sanitizer is a flag of the nightly compiler that the stable one has too, with the runtime; it needs the target named.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# The fuzzer learns from counters on every edge of the code under test. AddressSanitizer would cost it half its speed:
+# `make asan` does the kept inputs, too.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+FUZZ = target/fuzz/$(HOST)/release/containers
+CORPUS := fuzz/corpus/containers
+FUZZ_OPTIONS := -max_len=400 -len_control=0 -timeout=300 -report_slow_units=60 -artifact_prefix=fuzz/artifacts/ \
+	-print_final_stats=1
+ASAN = ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
+	CARGO_TARGET_DIR=target/asan cargo test --locked --target $(HOST)
 
 TOOLS := $(VENV)/.tools
 # The plots' tools live apart from those that build and test.
@@ -54,6 +69,7 @@ test: setup ## Everything: lint, Rust tests, the simulator, loom models, Python 
 .PHONY: lint
 lint: setup ## Formatters, linters, strict types, stubs against the built module
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy -p subduct-heap --all-targets --features simulate --locked -- -D warnings
 	$(BIN)/ruff check
@@ -64,6 +80,7 @@ lint: setup ## Formatters, linters, strict types, stubs against the built module
 .PHONY: format
 format: setup ## Format Rust and Python in place
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
@@ -79,6 +96,24 @@ simulate: ## Whole heaps on a simulated scheduler and kernel, by seeds (SEEDS=10
 loom: ## Model-check the page protocol and the safepoint with loom
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p subduct-heap --lib loom $(ARGS)
 
+.PHONY: asan
+asan: ## Tests of crates/kernel and crates/heap under AddressSanitizer, and that it is on (ARGS="compact::")
+	$(ASAN) -p subduct-heap --features subduct-heap/sanitize --test asan
+	$(ASAN) -p subduct-kernel -p subduct-heap --features subduct-heap/sanitize --lib --tests $(ARGS)
+	SUBDUCT_SIM_SEEDS=$(SEEDS) $(ASAN) -p subduct-heap --features sanitize,simulate --test simulator
+
+.PHONY: fuzz
+fuzz: fuzz-build ## Look for FUZZ_SECONDS (600) for a program on which the containers and std's disagree
+	@mkdir -p target/fuzz/corpus fuzz/artifacts $(CORPUS)
+	$(FUZZ) -max_total_time=$(FUZZ_SECONDS) $(FUZZ_OPTIONS) target/fuzz/corpus $(CORPUS)
+
+.PHONY: fuzz-keep
+fuzz-keep: fuzz-build ## Keep what the fuzzer found: as few small inputs as cover as much, in fuzz/corpus
+	@rm -rf target/fuzz/kept
+	@mkdir -p target/fuzz/corpus target/fuzz/kept fuzz/artifacts $(CORPUS)
+	$(FUZZ) -merge=1 $(FUZZ_OPTIONS) target/fuzz/kept $(CORPUS) target/fuzz/corpus
+	@rm -rf $(CORPUS) && mv target/fuzz/kept $(CORPUS)
+
 .PHONY: mutants
 mutants: $(TOOLS) ## Seed defects into a copy of the collector, one at a time: each must be caught (ARGS="--only forwarding")
 	@PYTHONPATH=tools $(BIN)/python -B -m mutants $(ARGS)
@@ -91,6 +126,10 @@ python-test: setup ## Tests of the installed package (ARGS="-k fork")
 .PHONY: soak
 soak: setup ## Churn for SOAK_SECONDS (600) and fail if memory, mappings or handles grow
 	$(BIN)/subduct soak --seconds $(SOAK_SECONDS) $(ARGS)
+
+.PHONY: torture
+torture: setup ## Heaps under threads, forks, signals, exec, memory limits, ends of all kinds, for TORTURE_SECONDS (300)
+	@PYTHONPATH=tests $(BIN)/python -B -m torture --seconds $(TORTURE_SECONDS) $(ARGS)
 
 .PHONY: kernels
 kernels: setup ## Boot Debian's 5.10, 6.1 and 6.12 under emulation, try each, write docs/kernels.md (ARGS="--only 5.10")
@@ -129,6 +168,11 @@ $(BENCH)/.tools: requirements/bench.txt | $(TOOLS)
 	$(PYTHON) -m venv --clear $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --require-hashes --requirement requirements/bench.txt
 	@touch $@
+
+.PHONY: fuzz-build
+fuzz-build:
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --release --locked --manifest-path fuzz/Cargo.toml \
+		--target $(HOST) --target-dir target/fuzz
 
 $(PACKAGE): $(TOOLS) $(SOURCES)
 	rm -rf target/wheels

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("crates", "src", "tests", "bench", "docs", "examples", "man", "tools", ".ci")
+FOLDERS = ("crates", "src", "tests", "bench", "fuzz", "docs", "examples", "man", "tools", ".ci")
 IGNORED = {"__pycache__", "target", ".venv", ".hypothesis"}
 
 RUST_NOT_CODE = re.compile(

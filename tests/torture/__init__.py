@@ -1,0 +1,1 @@
+"""`make torture`: heaps under threads, forks, signals, exec, limits on memory, and ends of all kinds, for as long as wanted."""
