@@ -78,7 +78,7 @@ def test_python_sources_from_load_to_report() -> None:
     assert report["sample_compared"] >= 50
     assert report["mismatches"] == []
     assert report["budget_bytes"] == 256 << 20
-    assert report["delivery"] == ("sigbus" if has_userfaultfd() else "pause")
+    assert report["delivery"] == ("sigbus" if has_userfaultfd() else "software")
     kept = report["kept"]["after"]
     assert kept["documents"] <= 6
     assert kept["resident_bytes"] <= 1.25 * kept["live_bytes"] + (8 << 20)
@@ -263,6 +263,21 @@ def test_a_machine_that_cannot_is_told_so(records: Path) -> None:
     assert done.stderr.startswith("subduct: ")
     assert done.stderr.endswith("`subduct doctor` says what this machine allows\n")
     assert done.stderr.count("\n") == 1
+
+
+def test_without_userfaultfd_it_runs_all_the_same(records: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "run", str(records), "--seconds", "0.5", "--budget", "64MiB", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=forbid(SYSCALL_NUMBERS[platform.machine()]),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["delivery"] == "software"
+    assert report["verified"] is True
 
 
 def test_nobody_reads_the_output(records: Path) -> None:
