@@ -13,6 +13,7 @@ ARGS ?=
 SOAK_SECONDS ?= 600
 TORTURE_SECONDS ?= 300
 SEEDS ?= 20
+SEQUENCES ?= 2000
 FUZZ_SECONDS ?= 600
 # Not empty: `make peers` installs Go for the comparison.
 PEERS_GO ?=
@@ -47,7 +48,7 @@ STAGE := .ci/stage
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: $(PACKAGE) ## Make .venv with the pinned tools and the release-built package
@@ -91,6 +92,10 @@ rust-test: ## Tests of crates/kernel, crates/heap, crates/measure and crates/ben
 .PHONY: simulate
 simulate: ## Whole heaps on a simulated scheduler and kernel, by seeds (SEEDS=1000, SUBDUCT_SIM_SEED=7)
 	SUBDUCT_SIM_SEEDS=$(SEEDS) cargo test --locked -p subduct-heap --features simulate --test simulator -- --nocapture
+
+.PHONY: differential
+differential: setup ## SEQUENCES (2000) random sequences of calls on the running kernel and on the model (ARGS="--seed 7")
+	$(BIN)/python -B -m subduct.model.differential --sequences $(SEQUENCES) $(ARGS)
 
 .PHONY: loom
 loom: ## Model-check the page protocol and the safepoint with loom

@@ -13,9 +13,12 @@ import pytest
 from harness.seed import SEED
 from model.cases import CASES, REGISTERED_CASES, SPECIAL_CASES
 from model.mutations import MUTATIONS, Mutation
-from subduct.model import NEWEST, Version
+from subduct.model import NEWEST, MapFlag, Prot, Version
+from subduct.model.differential import ground
 from subduct.model.differential.call import Call
+from subduct.model.differential.choice import Choice
 from subduct.model.differential.comparison import (
+    BrokenError,
     DifferenceError,
     KernelServer,
     Step,
@@ -24,12 +27,14 @@ from subduct.model.differential.comparison import (
     run_calls,
     run_sequence,
 )
-from subduct.model.differential.generate import run_random
+from subduct.model.differential.generate import choices, run_random
 from subduct.model.differential.operations import KINDS
 from subduct.model.differential.step_class import CASES as STEP_CASES
 from subduct.model.differential.step_class import Timed, check_step_classes, contradictions
 from subduct.model.rules import RuleBook
+from subduct.model.space import AddressSpace
 from subduct.model.state import rule_book
+from subduct.model.uapi import PAGE
 
 RUNNING = min(Version.parse(os.uname().release), NEWEST)
 SEQUENCES = int(os.environ.get("SUBDUCT_SEQUENCES", "150"))
@@ -79,6 +84,32 @@ def test_random_sequences(server: KernelServer, book: RuleBook) -> None:
     )
     assert len(done) >= SEQUENCES * 0.9
     assert sum(done) > 8 * SEQUENCES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arguments_are_what_a_call_can_be_given(kind: str) -> None:
+    """Also where a mapping has grown beyond the single pages, and another begins there."""
+    space = AddressSpace()
+    for start, length in ((ground.START, 8 * PAGE), (ground.END - 2 * PAGE, 9 * PAGE)):
+        space.mmap(start, length, Prot.READ | Prot.WRITE, MapFlag.SHARED | MapFlag.ANONYMOUS | MapFlag.FIXED)
+    for number in range(2000):
+        choice = Choice(choices(number), space.state)
+        call = KINDS[kind][1](choice)
+        assert all(argument >= 0 for argument in call.arguments[:3] if isinstance(argument, int)), call
+        address, length = Choice(choices(number), space.state).span()
+        assert ground.START <= address < address + length <= ground.END
+
+
+def test_a_process_that_fails_itself_is_no_difference(server: KernelServer) -> None:
+    server.begin()
+    with pytest.raises(BrokenError) as raised:
+        server.perform(Call("mlock", (ground.START, -PAGE)))
+    for part in ("exit status 1", "at mlock(", "-4096", "OverflowError"):
+        assert part in str(raised.value)
+    server.begin()
+    assert str(server.perform(Call("load", (0,))).result) == "signal 11"
+    server.begin()
+    server.end()
 
 
 def test_kinds_of_page_table_steps(server: KernelServer, book: RuleBook) -> None:
@@ -191,3 +222,12 @@ def test_as_a_command() -> None:
     assert outcome["difference"] is None
     assert outcome["sequences"] >= 5
     assert outcome["machine"]["empty"] is True
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_a_number_of_sequences_that_is_none(count: str) -> None:
+    command = [sys.executable, "-m", "subduct.model.differential", "--sequences", count]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--sequences" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
-from subduct.model.differential.comparison import DifferenceError, KernelServer, run_sequence
+from subduct.model.differential.comparison import BrokenError, DifferenceError, KernelServer, run_sequence
 from subduct.model.differential.generate import run_random
 from subduct.model.differential.step_class import check_step_classes, told_apart
 from subduct.model.state import rule_book
@@ -20,13 +20,20 @@ from subduct.model.version import NEWEST, Version
 
 _SEQUENCES = 150
 _HELP = """Make random sequences of calls on the running kernel and on the model, and compare after every call. Exits with 1 and the
-shortest sequence that shows a difference if there is one, with 2 where nothing can be compared."""
+shortest sequence that shows a difference if there is one, with 2 where nothing can be compared or the comparison itself fails."""
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least one sequence, not {number}")
+    return number
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the comparison; returns 0 if nothing differs, 1 if something does, 2 where it cannot run."""
     parser = argparse.ArgumentParser(prog="python -m subduct.model.differential", description=_HELP)
-    parser.add_argument("--sequences", type=int, default=_SEQUENCES, metavar="N", help="how many (default: 150)")
+    parser.add_argument("--sequences", type=_count, default=_SEQUENCES, metavar="N", help="how many (default: 150)")
     parser.add_argument("--seed", type=int, metavar="N", help="repeats a run (default: a new one, printed)")
     parser.add_argument(
         "--kernel", type=Version.parse, metavar="VERSION", help="whose rules (default: of the kernel that runs)"
@@ -44,7 +51,11 @@ def main(argv: list[str] | None = None) -> int:
         if not server.machine.empty:
             print("the addresses that the calls would use are taken in this process", file=sys.stderr)
             return 2
-        outcome = _compare(server, version, arguments.sequences, seed)
+        try:
+            outcome = _compare(server, version, arguments.sequences, seed)
+        except BrokenError as error:
+            print(f"nothing can be said, since {error}", file=sys.stderr)
+            return 2
     if arguments.json:
         print(json.dumps(outcome, indent=2))
     else:

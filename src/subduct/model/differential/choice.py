@@ -81,4 +81,6 @@ class Choice:
         return number + self.among((1, PAGE // 2)) if self.rarely() else number
 
     def _clipped(self, address: int, length: int) -> tuple[int, int]:
+        """The range without what is beyond the single pages, where a mapping may have grown to; at least a page."""
+        address = min(address, ground.END - PAGE)
         return address, min(length, ground.END - address)

@@ -81,8 +81,12 @@ class DifferenceError(AssertionError):
         self.found = tuple(found)
 
 
+class BrokenError(RuntimeError):
+    """The process that makes the calls failed itself, so that nothing is known of kernel and model; the message says how."""
+
+
 class KernelServer:
-    """The process that asks the running kernel; a context manager."""
+    """The process that asks the running kernel; a context manager. Its methods raise BrokenError."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -110,14 +114,17 @@ class KernelServer:
         self._receive()
         self._send(json.dumps([[call.name, call.arguments] for call in self.machine.setup]))
         answer = self._receive()
-        assert answer == {}, f"the setup of a sequence failed: {answer}"
+        if answer:
+            raise self._broken("the setup of a sequence", answer)
 
     def perform(self, call: Call) -> Seen:
         """Makes a call in that process."""
         self._send(json.dumps([call.name, call.arguments]))
         answer = self._receive()
-        if "signal" in answer:
+        if answer.get("signal"):
             return Seen(Result("signal", answer["signal"]), None)
+        if "view" not in answer:
+            raise self._broken(str(call), answer)
         lines, present, files, locked_pages = answer["view"]
         view = View(
             tuple(_normal(*line) for line in lines),
@@ -130,8 +137,18 @@ class KernelServer:
     def end(self) -> None:
         """Ends that process."""
         self._send("end")
-        status = self._receive()
-        assert status["status"] == 0, f"the process that makes the calls ended with {status}"
+        answer = self._receive()
+        if answer["status"]:
+            raise self._broken("its end", answer)
+
+    def _broken(self, when: str, answer: dict[str, Any]) -> BrokenError:
+        """What to say of a process that is no longer there to make calls. Its last words come before its end."""
+        words = answer.get("broken", "")
+        ended = self._receive() if words else answer
+        how = f"signal {ended['signal']}" if ended["signal"] else f"exit status {ended['status']}"
+        return BrokenError(
+            f"the process that makes the calls ended with {how} at {when}" + (f":\n{words}" if words else "")
+        )
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -142,7 +159,7 @@ class KernelServer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the process that asks the kernel has ended")
+            raise BrokenError("the process that asks the kernel has ended")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

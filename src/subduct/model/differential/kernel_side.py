@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,10 +207,19 @@ def serve() -> None:
         if line == "new\n":
             child = os.fork()
             if child == 0:
-                _serve_sequence()
-                os._exit(0)
-            status = os.waitpid(child, 0)[1]
-            say({"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "status": status})
+                os._exit(_run_sequence())
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            say({"signal": max(-status, 0), "status": max(status, 0)})
+
+
+def _run_sequence() -> int:
+    """The exit status: 1 after an error of this program, which is sent as its last words."""
+    try:
+        _serve_sequence()
+    except Exception:
+        say({"broken": traceback.format_exc()})
+        return 1
+    return 0
 
 
 def _serve_sequence() -> None:

@@ -110,7 +110,9 @@ def _remap(choice: Choice) -> Call:
         target = mapping.start if near == 2 else min(mapping.end, ground.END - PAGE)
     elif choice.rarely():
         target = choice.among((_FAR, 0, target + 1))
-    if flags & _FIXED and target != _FAR and new_length != _FAR and target + new_length > ground.END:
+    # With MREMAP_DONTUNMAP the address is a hint that is followed where there is room.
+    aimed = flags & (_FIXED | _DONTUNMAP)
+    if aimed and target != _FAR and new_length != _FAR and target + new_length > ground.END:
         target = ground.END - min(new_length, ground.PAGES * PAGE)
     old_length = 0 if choice.rarely() else length
     return Call("mremap", (choice.odd(address), old_length, new_length, flags, target))
