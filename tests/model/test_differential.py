@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import pytest
@@ -14,7 +14,7 @@ from harness.seed import SEED
 from model.cases import CASES, REGISTERED_CASES, SPECIAL_CASES
 from model.mutations import MUTATIONS, Mutation
 from subduct.model import NEWEST, MapFlag, Prot, Version
-from subduct.model.differential import ground
+from subduct.model.differential import ground, step_class
 from subduct.model.differential.call import Call
 from subduct.model.differential.choice import Choice
 from subduct.model.differential.comparison import (
@@ -30,7 +30,7 @@ from subduct.model.differential.comparison import (
 from subduct.model.differential.generate import choices, run_random
 from subduct.model.differential.operations import KINDS
 from subduct.model.differential.step_class import CASES as STEP_CASES
-from subduct.model.differential.step_class import Timed, check_step_classes, contradictions
+from subduct.model.differential.step_class import Timed, check_step_classes, contradictions, told_apart
 from subduct.model.rules import RuleBook
 from subduct.model.space import AddressSpace
 from subduct.model.state import rule_book
@@ -115,16 +115,52 @@ def test_a_process_that_fails_itself_is_no_difference(server: KernelServer) -> N
 def test_kinds_of_page_table_steps(server: KernelServer, book: RuleBook) -> None:
     timed, contradicted = check_step_classes(server, book)
     assert contradicted == []
+    assert told_apart(timed), [(each.case.name, each.time_ns) for each in timed]
+    assert {each.expected for each in timed} >= {"PMD", "PTE"}
     assert all(each.time_ns > 0 for each in timed)
 
 
+def timed_as(**times: int) -> list[Timed]:
+    """The three plain cases, which take these times."""
+    return [Timed(case, name, time_ns) for case, (name, time_ns) in zip(STEP_CASES, times.items(), strict=False)]
+
+
+CLEAR = timed_as(PUD=13_000, PMD=180_000, PTE=1_100_000)
+BLURRED = timed_as(PUD=100_000, PMD=180_000, PTE=1_100_000)
+WRONG = [*CLEAR, Timed(STEP_CASES[4], "PUD", 1_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "used", "clear", "wrong"),
+    [
+        ([CLEAR], 1, True, False),
+        ([BLURRED, BLURRED, CLEAR], 3, True, False),
+        ([BLURRED] * 20, 10, False, False),
+        ([WRONG, CLEAR], 2, True, False),
+        ([WRONG, BLURRED, WRONG], 3, True, True),
+    ],
+)
+def test_times_are_taken_until_they_tell_something(
+    monkeypatch: pytest.MonkeyPatch,
+    server: KernelServer,
+    book: RuleBook,
+    rounds: list[list[Timed]],
+    used: int,
+    clear: bool,
+    wrong: bool,
+) -> None:
+    taken = iter(rounds)
+    monkeypatch.setattr(step_class, "step_classes", lambda _server, _book: next(taken))
+    timed, contradicted = check_step_classes(server, book)
+    assert len(list(taken)) == len(rounds) - used
+    assert (told_apart(timed), bool(contradicted)) == (clear, wrong)
+
+
 def test_wrong_kinds_of_steps_are_noticed() -> None:
-    times = {"PUD": 13_000, "PMD": 180_000, "PTE": 1_100_000}
-    right = [Timed(case, name, times[name]) for case, name in zip(STEP_CASES[:3], times, strict=True)]
-    assert contradictions(right) == []
+    assert contradictions(CLEAR) == []
     for name in ("PUD", "PMD"):
-        assert contradictions([*right, Timed(STEP_CASES[4], name, 1_000_000)])
-    assert contradictions([Timed(case, "PMD", times[name]) for case, name in zip(STEP_CASES[:3], times, strict=True)])
+        assert contradictions([*CLEAR, Timed(STEP_CASES[4], name, 1_000_000)])
+    assert contradictions([replace(each, expected="PMD") for each in CLEAR])
 
 
 @dataclass(frozen=True)
