@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import subduct
+from harness.process import run_program
 
 NAMES = {
     "CycleReport",
@@ -45,8 +46,31 @@ def test_all_is_what_was_promised() -> None:
 
 
 def test_nothing_else_is_public() -> None:
-    public = {name for name, value in vars(subduct).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    seen = {name: getattr(subduct, name) for name in dir(subduct)}
+    public = {name for name, value in seen.items() if not name.startswith("_") and not inspect.ismodule(value)}
     assert public == NAMES - {"__version__"}
+    assert not hasattr(subduct, "heap")
+
+
+def test_names_are_there_from_the_first_moment_and_load_what_they_need() -> None:
+    done = run_program(
+        """
+        import pickle, sys
+        import subduct
+        assert "subduct._native" not in sys.modules
+        assert set(subduct.__all__) <= set(dir(subduct))
+        from subduct import List, Pauses
+        from collections.abc import MutableSequence
+        assert issubclass(List, MutableSequence)
+        assert pickle.loads(pickle.dumps(Pauses(1.0, 2.0, 3.0, 4))) == Pauses(1.0, 2.0, 3.0, 4)
+        from subduct import *
+        with Heap("8MiB") as heap:
+            assert type(heap.stats()) is Stats and Stats.__module__ == "subduct"
+            assert isinstance(heap.root, Dict)
+        print(__version__)
+        """
+    )
+    assert (done.stdout, done.stderr) == (f"{subduct.__version__}\n", "")
 
 
 def test_each_public_name_is_exported_once() -> None:

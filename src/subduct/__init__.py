@@ -16,11 +16,7 @@ a copy, except a proxy of the same heap, which is shared; a NaN equals nothing, 
 bool, int, float, str, bytes, dict, list and tuple can be stored, keys being None, bool, int, float, str, bytes and tuples of these.
 """
 
-from collections.abc import MutableMapping, MutableSequence, Sequence
-
-from subduct._heap import Heap
-from subduct._native import Dict, HeapClosed, HeapFull, KernelError, List, Tuple, Unsupported, __version__
-from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
+from typing import TYPE_CHECKING
 
 __all__ = [
     "CycleReport",
@@ -39,12 +35,29 @@ __all__ = [
     "__version__",
 ]
 
-MutableMapping.register(Dict)
-MutableSequence.register(List)
-Sequence.register(Tuple)
+if TYPE_CHECKING:
+    from subduct._heap import Heap
+    from subduct._native import Dict, HeapClosed, HeapFull, KernelError, List, Tuple, Unsupported, __version__
+    from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
+else:
+    # Names are loaded when they are asked for, because `subduct.model` works where there is no native code.
+    from importlib import import_module as _import_module
 
-# Where a name is defined is nobody's business: what users see is where to import it from.
-for _public in (CycleReport, Fallbacks, Heap, Pauses, Stats, VerifyReport):
-    _public.__module__ = __name__
+    _HOMES = {
+        "subduct._heap": ("Dict", "Heap", "List", "Tuple"),
+        "subduct._native": ("HeapClosed", "HeapFull", "KernelError", "Unsupported", "__version__"),
+        "subduct._stats": ("CycleReport", "Fallbacks", "Pauses", "Stats", "VerifyReport"),
+    }
 
-del MutableMapping, MutableSequence, Sequence, _public
+    def __getattr__(name: str) -> object:
+        for home, names in _HOMES.items():
+            if name in names:
+                value = globals()[name] = getattr(_import_module(home), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+del TYPE_CHECKING

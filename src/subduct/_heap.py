@@ -2,7 +2,7 @@
 
 import atexit
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 from weakref import WeakSet
@@ -161,3 +161,12 @@ class Heap:
             f"Heap({stats['resident_bytes'] / mib:.1f} of {stats['budget_bytes'] / mib:.1f} MiB resident,"
             f" {stats['cycles']} cycles, delivery={stats['delivery']!r})"
         )
+
+
+# Here and not in the package: nobody has one of these before this module was loaded.
+MutableMapping.register(Dict)
+MutableSequence.register(List)
+Sequence.register(Tuple)
+
+# Where a name is defined is nobody's business: what users see is where to import it from.
+Heap.__module__ = "subduct"

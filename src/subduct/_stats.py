@@ -102,3 +102,10 @@ class VerifyReport:
     bytes: int
     edges: int
     digest: int
+
+
+# Where a name is defined is nobody's business: what users see is where to import it from.
+for _public in (CycleReport, Fallbacks, Pauses, Stats, VerifyReport):
+    _public.__module__ = "subduct"
+
+del _public
