@@ -97,7 +97,19 @@ def test_a_descriptor_is_closed_with_its_object() -> None:
 def test_a_kernel_that_refuses_leaves_no_descriptor() -> None:
     before = len(open_descriptors())
     with pytest.raises(KernelError):
-        Memfd(1 << 63 - 1, seals=Seal(1 << 20))
+        Memfd(PAGE_SIZE, flags=MemfdFlag.CLOEXEC, seals=Seal.GROW)
     with pytest.raises(KernelError):
         Memfd(name="x" * 250)
     assert len(open_descriptors()) == before
+
+
+def test_a_file_that_ends_inside_a_page() -> None:
+    with Memfd(5000) as file, file.map() as view, file.map(offset=PAGE_SIZE) as rest:
+        assert (view.length, rest.length) == (2 * PAGE_SIZE, PAGE_SIZE)
+        view.write(4990, b"0123456789")
+        assert os.pread(file.fileno(), 100, 4990) == b"0123456789"
+        assert rest.read(5000 - PAGE_SIZE, 100) == bytes(100)
+        file.punch()
+        assert file.resident_bytes == 0
+        file.allocate()
+        assert (file.resident_bytes, file.length) == (2 * PAGE_SIZE, 5000)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from subduct import _native
 from subduct.kernel import calls
-from subduct.kernel._checks import HasFileno, aligned, descriptor, part, whole_pages
+from subduct.kernel._checks import HasFileno, aligned, descriptor, known, part, whole_pages
 from subduct.kernel._enums import Advice, MapFlag, Prot
 from subduct.kernel._pagemap import Page, pagemap
+from subduct.kernel._place import checked
 from subduct.kernel._proc import SmapsEntry, smaps
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Mapping(_native.Span):
 
     Made by `Mapping.anonymous`, `Mapping.file` and `Memfd.map`. It has the buffer protocol: `memoryview(mapping)` shows the memory
     itself, read-only without `Prot.WRITE`. While buffers are exported, the mapping can be neither closed, moved nor resized, nor
-    lose an access that they need: BufferError, as for `mmap.mmap`. Use after `close()` is a ValueError.
+    lose an access that they need: BufferError, as for `mmap.mmap`. Use after `close()` is a ValueError; `address` and `length` are
+    then the last that it had.
 
     A thread that touches a memoryview holds the GIL, also while it waits in a page fault; `read()` and `write()` release it. So
     memory that another *thread* of the process serves through a userfaultfd may be touched only by these two.
@@ -55,7 +57,8 @@ class Mapping(_native.Span):
         `flags` are further flags (NORESERVE, POPULATE, HUGETLB ...). mmap(2). O(1), with POPULATE O(length).
         """
         kind = MapFlag.SHARED if shared else MapFlag.PRIVATE
-        return cls(whole_pages(length), prot, cls._checked(flags) | kind | MapFlag.ANONYMOUS, **place)
+        access = known(Prot, "prot", prot)
+        return cls(whole_pages(length), access, cls._checked(flags) | kind | MapFlag.ANONYMOUS, **checked(place))
 
     @classmethod
     def file(
@@ -76,10 +79,12 @@ class Mapping(_native.Span):
         """
         kind = MapFlag.SHARED if shared else MapFlag.PRIVATE
         number, start = descriptor(file), aligned("offset", offset)
-        return cls(whole_pages(length), prot, cls._checked(flags) | kind, number, start, **place)
+        access = known(Prot, "prot", prot)
+        return cls(whole_pages(length), access, cls._checked(flags) | kind, number, start, **checked(place))
 
     @staticmethod
     def _checked(flags: MapFlag) -> MapFlag:
+        flags = known(MapFlag, "flags", flags)
         if flags & _KIND:
             raise ValueError("pass shared=True or False instead of SHARED, PRIVATE and ANONYMOUS")
         return flags
@@ -104,6 +109,23 @@ class Mapping(_native.Span):
         """Whether there is no file behind it."""
         return bool(self._flags & MapFlag.ANONYMOUS)
 
+    def read(self, offset: int, length: int) -> bytes:
+        """A copy of a part. Waits for a userfaultfd with the GIL released. O(length)."""
+        try:
+            return super().read(offset, length)
+        except OverflowError:
+            raise self._outside(offset, length) from None
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Puts bytes at an offset. Waits for a userfaultfd with the GIL released. O(length)."""
+        try:
+            super().write(offset, data)
+        except OverflowError:
+            raise self._outside(offset, len(data)) from None
+
+    def _outside(self, offset: int, length: int) -> ValueError:
+        return ValueError(f"offset {offset} and length {length} leave the mapping of {self.length} bytes")
+
     def move(self, *, keep_source: bool = False, **place: Unpack[Place]) -> Self:
         """Moves the page tables to another place, without copying memory; returns the mapping that is there.
 
@@ -118,6 +140,7 @@ class Mapping(_native.Span):
         Moved from one multiple of 1 GiB (2 MiB) to another, the kernel swings one pointer for each GiB (2 MiB); else it moves 4 KiB
         at a time. A mapping that moves out of a reservation needs MREMAP_DONTUNMAP in either case.
         """
+        checked(place)
         if keep_source:
             return type(self)(self.length, self._prot, self._flags, source=self, **place)
         self._move(
@@ -135,7 +158,7 @@ class Mapping(_native.Span):
 
     def protect(self, prot: Prot) -> None:
         """Changes how the whole mapping may be accessed. mprotect(2). An access that is not allowed raises SIGSEGV."""
-        self._protect(Prot(prot))
+        self._protect(known(Prot, "prot", prot))
 
     def advise(self, advice: Advice, offset: int = 0, length: int | None = None) -> None:
         """Tells the kernel what to do with a part, in whole pages. madvise(2).

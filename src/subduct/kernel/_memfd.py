@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from subduct._native import KernelError
 from subduct.kernel import calls
-from subduct.kernel._checks import part, resident_bytes
+from subduct.kernel._checks import PAGE_SIZE, aligned, file_length, known, part, resident_bytes
 from subduct.kernel._enums import FallocFlag, MapFlag, MemfdFlag, Prot, Seal
 from subduct.kernel._mapping import Mapping
 
@@ -30,7 +30,7 @@ class Memfd:
     - `seals`: set once the file has its length. GROW and SHRINK keep it from changing; a file that cannot shrink can never turn an
       access to a mapping into SIGBUS.
 
-    Raises ValueError for a negative length, `KernelError` where the kernel refuses.
+    Raises ValueError for a length that no file has, `KernelError` where the kernel refuses.
     """
 
     _fd = -1
@@ -43,15 +43,15 @@ class Memfd:
         flags: MemfdFlag | None = None,
         seals: Seal = Seal(0),  # noqa: B008
     ) -> None:
-        if length < 0:
-            raise ValueError(f"a file's length is not negative: {length}")
+        file_length(length)
+        wanted = known(Seal, "seals", seals)
         self._mappings: weakref.WeakSet[Mapping] = weakref.WeakSet()
         self._fd = self._create(name, flags)
         try:
             if length:
                 calls.ftruncate(self._fd, length)
-            if seals:
-                calls.add_seals(self._fd, seals)
+            if wanted:
+                calls.add_seals(self._fd, wanted)
         except BaseException:
             self.close()
             raise
@@ -59,7 +59,7 @@ class Memfd:
     @staticmethod
     def _create(name: str, flags: MemfdFlag | None) -> int:
         if flags is not None:
-            return calls.memfd_create(name, flags)
+            return calls.memfd_create(name, known(MemfdFlag, "flags", flags))
         try:
             return calls.memfd_create(name, _BASE | MemfdFlag.NOEXEC_SEAL)
         except KernelError as error:
@@ -101,7 +101,7 @@ class Memfd:
 
     def seal(self, seals: Seal) -> None:
         """Adds seals, for ever: fcntl(2), F_ADD_SEALS. WRITE is EBUSY while shared writable mappings exist."""
-        calls.add_seals(self.fileno(), Seal(seals))
+        calls.add_seals(self.fileno(), known(Seal, "seals", seals))
 
     def map(
         self,
@@ -113,9 +113,10 @@ class Memfd:
         flags: MapFlag = MapFlag(0),  # noqa: B008
         **place: Unpack[Place],
     ) -> Mapping:
-        """A view of the file from `offset` on, up to its end if `length` is not given. There may be many views of one file."""
+        """A view of the file from `offset` on, up to the end of its last page if `length` is not given. There may be many views of one
+        file. Behind its end the last page holds zeros, which are not part of the file."""
         if length is None:
-            length = self.length - offset
+            length = self._rest(offset)
         mapping = Mapping.file(self, length, offset=offset, shared=shared, prot=prot, flags=flags, **place)
         self._mappings.add(mapping)
         return mapping
@@ -125,21 +126,31 @@ class Memfd:
 
         BufferError where exported buffers show bytes of it and it shrinks: an access behind the end raises SIGBUS.
         """
-        if length < 0:
-            raise ValueError(f"a file's length is not negative: {length}")
-        if length < self.length and any(mapping.exports for mapping in self._mappings):
+        if file_length(length) < self.length and any(mapping.exports for mapping in self._mappings):
             raise BufferError("cannot shrink a memfd whose mappings have exported buffers")
         calls.ftruncate(self.fileno(), length)
 
     def allocate(self, offset: int = 0, length: int | None = None) -> None:
         """Makes whole pages resident: zeros where there was nothing, else unchanged. fallocate(2); ENOSPC, ENOMEM. O(length)."""
-        offset, length = part(self.length, offset, length)
+        if length is None:
+            # Exactly to the end: a whole page would make the file longer.
+            self._rest(offset)
+            length = self.length - offset
+        else:
+            offset, length = part(self.length, offset, length)
         calls.fallocate(self.fileno(), 0, offset, length)
 
     def punch(self, offset: int = 0, length: int | None = None) -> None:
         """Gives the memory of whole pages back; they read as zeros in every view. FALLOC_FL_PUNCH_HOLE; EPERM by its seals."""
-        offset, length = part(self.length, offset, length)
+        offset, length = (offset, self._rest(offset)) if length is None else part(self.length, offset, length)
         calls.fallocate(self.fileno(), FallocFlag.PUNCH_HOLE | FallocFlag.KEEP_SIZE, offset, length)
+
+    def _rest(self, offset: int) -> int:
+        """Bytes from an offset to the end of the last page."""
+        whole = self.length
+        if aligned("offset", offset) >= whole:
+            raise ValueError(f"offset {offset} leaves the {whole} bytes there are")
+        return -(-(whole - offset) // PAGE_SIZE) * PAGE_SIZE
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+from subduct import _native
+from subduct.kernel._checks import aligned
+
 if TYPE_CHECKING:
     from subduct.kernel._reservation import Reservation
 
@@ -25,3 +28,18 @@ class Place(TypedDict, total=False):
     """A reservation, at offset `at`: ValueError if that part is taken."""
     at: int
     """Offset in the reservation; 0 if not given."""
+
+
+def checked(place: Place) -> Place:
+    """The place, if it can be one: ValueError for numbers that cannot, TypeError for what is no number and for other names."""
+    for name, value in place.items():
+        if name not in Place.__optional_keys__:
+            raise TypeError(f"got an unexpected keyword argument {name!r}")
+        if name == "within":
+            if value is not None and not isinstance(value, _native.Reserved):
+                raise TypeError(f"within must be a Reservation, not {type(value).__name__}")
+        elif value is not None:
+            aligned(name, value)  # type: ignore[arg-type]
+    if place.get("address") == 0:
+        raise ValueError("nothing is mapped at address 0, which everybody takes for no address at all")
+    return place

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from subduct import _native
+from subduct.kernel._checks import whole_pages
+from subduct.kernel._place import Place, checked
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,6 +27,14 @@ class Reservation(_native.Reserved):
     """
 
     __slots__ = ()
+
+    def __new__(cls, length: int, *, hint: int = 0, address: int | None = None, align: int = 0) -> Self:
+        """Reserves the range."""
+        place = Place(hint=hint, align=align)
+        if address is not None:
+            place["address"] = address
+        checked(place)
+        return super().__new__(cls, whole_pages(length), hint=hint, address=address, align=align)
 
     def __enter__(self) -> Self:
         return self

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 from subduct import _native
 from subduct._native import KernelError, Unsupported
 from subduct.kernel._answer import DEADLOCK, READY, run
-from subduct.kernel._checks import PAGE_SIZE
+from subduct.kernel._checks import PAGE_SIZE, known
 from subduct.kernel._enums import Advice, Feature, RegisterMode
+from subduct.kernel._mapping import Mapping
 from subduct.kernel._userfaultfd import Userfaultfd
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from subduct.kernel._fault import Handler
-    from subduct.kernel._mapping import Mapping
 
 StartMethod: TypeAlias = Literal["fork", "spawn", "forkserver"]
 Failure: TypeAlias = Literal["raise", "poison"]
@@ -171,6 +171,8 @@ def serve(
         raise ValueError(f"start_method is 'fork', 'spawn' or 'forkserver', not {start_method!r}")
     if failure not in ("raise", "poison"):
         raise ValueError(f"failure is 'raise' or 'poison', not {failure!r}")
+    _check(mapping, handler)
+    mode = known(RegisterMode, "mode", mode)
     features = Feature.THREAD_ID | (Feature.POISON if failure == "poison" else Feature(0))
     if threading.current_thread() is threading.main_thread() and signal.getsignal(_NUDGE) is signal.SIG_DFL:
         signal.signal(_NUDGE, _do_nothing)
@@ -196,6 +198,15 @@ def serve(
         userfaultfd.register(mapping, mode=mode)
         undo.pop_all()
     return server
+
+
+def _check(mapping: object, handler: object) -> None:
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"serve() fills the pages of a Mapping, not of {type(mapping).__name__}")
+    if not callable(handler):
+        raise TypeError(f"the handler is a function of a Fault, not {type(handler).__name__}")
+    if mapping.closed:
+        raise ValueError("the mapping is closed")
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:

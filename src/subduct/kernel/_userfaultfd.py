@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
-from typing import TYPE_CHECKING, Self
+from enum import IntFlag
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from subduct import _native
 from subduct.kernel import calls
-from subduct.kernel._checks import aligned, page_range, whole_pages
+from subduct.kernel._checks import aligned, integer, known, page_range, whole_pages
 from subduct.kernel._enums import (
     ContinueMode,
     CopyMode,
@@ -31,7 +33,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+_Mode = TypeVar("_Mode", bound=IntFlag)
 _DEVICE = "/dev/userfaultfd"
+_DEVICE_REMEDIES = {
+    errno.EACCES: "the file's mode says who may: give this user access to it, or leave device=True away, which needs no privilege "
+    "for faults in user mode",
+    errno.EPERM: "the container's list of devices must allow it; without device=True no device is needed",
+    errno.ENOENT: "the device came with Linux 6.1, and a container must be given it; without device=True no device is needed",
+}
 _UNPRIVILEGED = UffdFlag.USER_MODE_ONLY | UffdFlag.NONBLOCK | UffdFlag.CLOEXEC
 
 
@@ -66,7 +75,9 @@ class Userfaultfd:
     ) -> None:
         self.process = os.getpid()
         """The process whose memory it serves."""
-        self._fd = self._open(UffdFlag(flags), device)
+        if not 0 <= integer("features", features) < 1 << 64:
+            raise ValueError(f"features must be made of Feature, not {features:#x}")
+        self._fd = self._open(known(UffdFlag, "flags", flags), device)
         try:
             offered, ioctls = calls.uffd_api(self._fd, features)
         except BaseException:
@@ -81,7 +92,7 @@ class Userfaultfd:
     def _open(flags: UffdFlag, device: bool) -> int:
         if not device:
             return calls.userfaultfd(flags)
-        file = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        file = _open_device()
         try:
             return calls.uffd_new(file, flags)
         finally:
@@ -127,7 +138,7 @@ class Userfaultfd:
         through this mapping; with MINOR alone a missing page is filled with zeros, and nothing is reported. EBUSY where another
         userfaultfd has the range; EINVAL for memory that the mode is not for. O(1).
         """
-        return Ioctl(calls.uffd_register(self.fileno(), *_range(target, length), RegisterMode(mode)))
+        return Ioctl(calls.uffd_register(self.fileno(), *_range(target, length), known(RegisterMode, "mode", mode)))
 
     def unregister(self, target: Mapping | int, length: int | None = None) -> None:
         """Ends the registration of a range and wakes all who sleep in it (the ioctl alone leaves minor faults asleep)."""
@@ -143,30 +154,30 @@ class Userfaultfd:
         """Fills missing pages with `data`, whole pages of bytes; returns the bytes done. About 1.3 us a page."""
         view = memoryview(data).cast("B")
         page_range(address, view.nbytes)
-        return _native.sys_uffd_copy_from(self.fileno(), address, view, mode)
+        return _native.sys_uffd_copy_from(self.fileno(), address, view, _mode(CopyMode, mode))
 
     def zeropage(self, address: int, length: int, mode: ZeropageMode = ZeropageMode(0)) -> int:  # noqa: B008
         """Fills missing pages with zeros; returns the bytes done."""
-        return calls.uffd_zeropage(self.fileno(), *page_range(address, length), mode)
+        return calls.uffd_zeropage(self.fileno(), *page_range(address, length), _mode(ZeropageMode, mode))
 
     def continue_(self, address: int, length: int, mode: ContinueMode = ContinueMode(0)) -> int:  # noqa: B008
         """Maps pages that the file has already (5.14 for shared memory); returns the bytes done. EFAULT where it has none."""
-        return calls.uffd_continue(self.fileno(), *page_range(address, length), mode)
+        return calls.uffd_continue(self.fileno(), *page_range(address, length), _mode(ContinueMode, mode))
 
     def move(self, address: int, source: int, length: int, mode: MoveMode = MoveMode(0)) -> int:  # noqa: B008
         """Moves pages of private anonymous memory from `source`, without copying (6.8); returns the bytes done."""
         page_range(aligned("source", source), whole_pages(length))
-        return calls.uffd_move(self.fileno(), page_range(address, length)[0], source, length, mode)
+        return calls.uffd_move(self.fileno(), page_range(address, length)[0], source, length, _mode(MoveMode, mode))
 
     def poison(self, address: int, length: int, mode: PoisonMode = PoisonMode(0)) -> int:  # noqa: B008
         """Makes missing pages raise SIGBUS when they are touched (6.6); returns the bytes done."""
-        return calls.uffd_poison(self.fileno(), *page_range(address, length), mode)
+        return calls.uffd_poison(self.fileno(), *page_range(address, length), _mode(PoisonMode, mode))
 
     def writeprotect(
         self, target: Mapping | int, length: int | None = None, *, mode: WriteprotectMode = WriteprotectMode.WP
     ) -> None:
         """Reports writes to a range that is registered for WP (5.7, shared memory 5.19); without WP ends that and wakes."""
-        calls.uffd_writeprotect(self.fileno(), *_range(target, length), WriteprotectMode(mode))
+        calls.uffd_writeprotect(self.fileno(), *_range(target, length), known(WriteprotectMode, "mode", mode))
 
     def read(self) -> list[Event]:
         """The events that wait, at most 64; none where there are none, unless the descriptor blocks: then it waits for one."""
@@ -221,18 +232,36 @@ class Userfaultfd:
         return f"<subduct.kernel.Userfaultfd {state}>"
 
 
+def _open_device() -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        return os.open(_DEVICE, flags)
+    except OSError as error:
+        remedy = _DEVICE_REMEDIES.get(error.errno or 0, "")
+        said = f"open({_DEVICE!r}, flags={flags:#x}) failed: {error.strerror}"
+        refused = _native.KernelError(error.errno, f"{said}; {remedy}" if remedy else said)
+        refused.call, refused.arguments, refused.remedy = "open", {"path": _DEVICE, "flags": flags}, remedy
+        raise refused from None
+
+
 def _resolve(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+def _mode(kind: type[_Mode], mode: _Mode) -> int:
+    # Most answers to a fault have none, and each takes only a microsecond.
+    return known(kind, "mode", mode) if mode else 0
 
 
 def _range(target: Mapping | int, length: int | None) -> tuple[int, int]:
     if isinstance(target, Mapping):
         if target.closed:
             raise ValueError("the mapping is closed")
-        if length is not None and length > target.length:
+        if length is not None and whole_pages(length) > target.length:
             raise ValueError(f"length {length} leaves the mapping of {target.length} bytes")
         return target.address, whole_pages(target.length if length is None else length)
+    aligned("address", target)
     if length is None:
         raise ValueError("an address needs a length")
     return page_range(target, length)
