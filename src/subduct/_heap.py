@@ -11,7 +11,7 @@ from subduct import _native
 from subduct._native import Dict, List, Tuple
 from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)\s*", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)?\s*", re.ASCII | re.IGNORECASE)
 _BYTES = {
     "b": 1,
     "kb": 10**3,
@@ -36,17 +36,17 @@ def _close_all() -> None:
 
 
 def parse_size(size: int | str, what: str) -> int:
-    """Bytes from an int or from text such as "8GiB", "1.5GB" or "64kB"; `what` names the argument in messages."""
+    """Bytes from an int or from text such as "8GiB", "1.5GB", "64kB" or "4096"; `what` names the argument in messages."""
     parsed: int
     if isinstance(size, str):
         match = _SIZE.fullmatch(size)
-        if match is None or match[2].lower() not in _BYTES:
+        if match is None or (match[2] or "b").lower() not in _BYTES:
             raise ValueError(
                 f"{what} must be a number of bytes or text with a unit such as '8GiB', '512MiB', '1.5GB' or '64kB'"
                 f" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), not {size!r}"
             )
         whole, _, fraction = match[1].partition(".")
-        unit = _BYTES[match[2].lower()]
+        unit = _BYTES[(match[2] or "b").lower()]
         parsed = int(whole) * unit + int(fraction or "0") * unit // 10 ** len(fraction)
     elif isinstance(size, int) and not isinstance(size, bool):
         parsed = size

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from subduct._heap import parse_size
-from subduct.cli.explain import explain_flip, explain_mremap
+from subduct.cli.explain import Kernel, explain_flip, explain_mremap
 from subduct.explain.costs import NAMES, parse_costs
 from subduct.explain.kinds import KINDS
 from subduct.model import NEWEST, OLDEST, RemapFlag, Version
@@ -40,6 +40,9 @@ examples:
   subduct explain mremap --mapping memfd-shared --flags MAYMOVE,DONTUNMAP \\
       --size 4GiB --kernel 5.10
 
+Costs are measured by moving again and again, with warm caches: a single move
+may take longer. Behind each is the range in which it was found.
+
 exit codes:
   0    the kernel does it
   1    the kernel refuses
@@ -48,12 +51,14 @@ exit codes:
 
 _FLIP_HELP = """\
 What would a flip of a heap with this budget cost? Counts the page-table steps
-of moving its slots window, and estimates the time from what a step costs.
+of moving its slots window, and estimates the time from what a step costs,
+measured by moving again and again: a single flip, with cold caches, may take
+longer.
 """
 
 _FLIP_EPILOG = """\
 example:
-  subduct explain flip --heap 16TiB --costs pud=5,register=6.5
+  subduct explain flip --heap 16TiB --costs call=12,pud=5,register=6.5
 
 exit codes:
   0    the kernel does it
@@ -77,7 +82,7 @@ def add_explain(commands: Any, add: Callable[[Any, str, str, str, str], argparse
     for question in (mremap, flip):
         question.add_argument(
             "--kernel",
-            type=_converted(_version),
+            type=_converted(_kernel),
             default=None,
             metavar="VERSION",
             help="whose rules hold, such as 5.10 (default: those of the kernel that runs)",
@@ -139,13 +144,13 @@ def _alignment(text: str) -> int:
     return align
 
 
-def _version(text: str) -> Version:
+def _kernel(text: str) -> Kernel:
     version = Version.parse(text)
     if version < OLDEST:
         raise ValueError(f"MREMAP_DONTUNMAP came with Linux {OLDEST}; nothing older is modelled")
     if version > NEWEST:
         raise ValueError(f"the newest kernel that the model was compared with is {NEWEST}, not {version}")
-    return version
+    return Kernel(text, version)
 
 
 def _flags(text: str) -> RemapFlag:

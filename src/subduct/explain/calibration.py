@@ -7,11 +7,13 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
 from subduct import KernelError
 from subduct.explain.costs import Costs
+from subduct.explain.estimate import Estimate, across, line
 from subduct.kernel import Feature, MapFlag, MemfdFlag, Prot, RegisterMode, RemapFlag, UffdFlag, calls
 
 if TYPE_CHECKING:
@@ -19,87 +21,128 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _MIB = 1 << 20
-_PMD = 2 * _MIB
 _GIB = 1 << 30
-_ROUNDS = 7
 _READ_WRITE = Prot.READ | Prot.WRITE
-# What each level is measured with: enough steps to tell their cost from the call's, and little memory.
-_PTE_BYTES = 32 * _MIB
-_PMD_BYTES = _GIB
-_PUD_BYTES = 8 * _GIB
-_RESERVED_BYTES = 2 * (_PUD_BYTES + 2 * _GIB)
+_RETAINING = RemapFlag.MAYMOVE | RemapFlag.FIXED | RemapFlag.DONTUNMAP
+# Each group has as many repetitions of everything, one after the other, so that a disturbance hits all alike.
+_GROUPS = 5
+_REPETITIONS = 6
+# Where the machine is slow or busy, fewer repetitions must do, but at least two a group.
+_SECONDS = 1.5
+_FEWEST = 2 * _GROUPS
 
 
 class CalibrationError(Exception):
     """This machine cannot be measured; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A kind of step: what one spans, how far the new address must be off for it, and how many steps are tried. The largest
+    number lifts a step's cost far above the noise; a page in each step is enough for that, so that it takes little memory."""
+
+    name: str
+    span: int
+    shift: int
+    counts: tuple[int, ...]
+
+
+_LEVELS = (
+    _Level("pte", _PAGE, _PAGE, (512, 1024, 4096)),
+    _Level("pmd", 2 * _MIB, 2 * _MIB, (32, 128, 256)),
+    _Level("pud", _GIB, 0, (4, 32, 128)),
+)
+_PUD = _LEVELS[-1]
+_FILE_BYTES = _PUD.counts[-1] * _GIB
+_DISTANCE = _FILE_BYTES + 2 * _GIB
+
+
+@dataclass(slots=True)
+class _Group:
+    """The microseconds of one group: of moves by level and steps, the same beside a running thread, of registrations."""
+
+    moves: dict[str, dict[int, list[float]]] = field(default_factory=lambda: {level.name: {} for level in _LEVELS})
+    beside: dict[int, list[float]] = field(default_factory=dict)
+    register: list[float] = field(default_factory=list)
+
+
 def calibrate() -> Costs:
-    """Measures all costs: medians of seven moves each, in about a second. Raises CalibrationError where the kernel does not
-    move shared memory, or memory is short."""
+    """Measures all costs in one to two seconds. Raises CalibrationError where the kernel does not move shared memory, or memory
+    or addresses are short."""
     try:
         with _reservation() as base, _memfd() as fd:
-            return _measure(base, fd)
+            return _costs(_measure(base, fd))
     except KernelError as error:
         raise CalibrationError(str(error)) from None
 
 
-def _measure(base: int, fd: int) -> Costs:
-    far = base + _RESERVED_BYTES // 2
-    one = _moves(fd, base, far, _PAGE, every=_PAGE)
-    pte = _moves(fd, base, far + _PAGE, _PTE_BYTES, every=_PAGE)
-    pmd = _moves(fd, base, far + _PMD, _PMD_BYTES, every=_PMD)
-    pud = _moves(fd, base, far, _PUD_BYTES, every=_GIB)
-    with _busy_thread():
-        beside = _moves(fd, base, far, _PUD_BYTES, every=_GIB)
-    steps = _PUD_BYTES // _GIB
+def _costs(groups: list[_Group]) -> Costs:
+    found = {level.name: across(line(group.moves[level.name]).step for group in groups) for level in _LEVELS}
+    found["call"] = across(line(group.moves[_PUD.name]).call for group in groups)
+    if all(group.register for group in groups):
+        found["register"] = across(min(group.register) for group in groups)
+    if all(group.beside for group in groups):
+        # Its shortest times are those in which the other thread happened not to run.
+        found["shootdown"] = across(
+            line(group.beside, median).step - line(group.moves[_PUD.name], median).step for group in groups
+        )
+    return _told(found)
+
+
+def _told(found: dict[str, Estimate]) -> Costs:
+    clear = {name: each for name, each in found.items() if each.told_apart}
     return Costs(
-        call=one,
-        pte=max(0.0, pte - one) / (_PTE_BYTES // _PAGE),
-        pmd=max(0.0, pmd - one) / (_PMD_BYTES // _PMD),
-        pud=max(0.0, pud - one) / steps,
-        register=_register_us(fd, base),
-        shootdown=max(0.0, beside - pud) / steps,
+        **{name: each.middle for name, each in clear.items()},
         source="measured on this machine",
+        ranges={name: (each.low, each.high) for name, each in clear.items()},
+        unclear=tuple(name for name in found if name not in clear),
     )
 
 
-def _moves(fd: int, old: int, new: int, length: int, *, every: int) -> float:
-    """Microseconds of moving a shared mapping with one page present in each `every` bytes: the median."""
-    times = []
-    flags = RemapFlag.MAYMOVE | RemapFlag.FIXED | RemapFlag.DONTUNMAP
-    for _ in range(_ROUNDS):
-        calls.mmap(old, length, _READ_WRITE, MapFlag.SHARED | MapFlag.FIXED, fd, 0)
-        for offset in range(0, length, every):
-            calls.peek(old + offset, 1)
-        begin = time.perf_counter_ns()
-        calls.mremap(old, length, length, flags, new)
-        times.append((time.perf_counter_ns() - begin) / 1e3)
-        for address in (old, new):
-            _reserve(address, length)
-    return median(times)
+def _measure(base: int, fd: int) -> list[_Group]:
+    groups = [_Group() for _ in range(_GROUPS)]
+    end = time.monotonic() + _SECONDS
+    with _userfaultfd() as uffd, _OtherThread() as other:
+        for number in range(_GROUPS * _REPETITIONS):
+            if number >= _FEWEST and time.monotonic() > end:
+                break
+            group = groups[number % _GROUPS]
+            for level in _LEVELS:
+                for steps in level.counts:
+                    taken = _move_us(fd, base, base + _DISTANCE + level.shift, steps, level.span)
+                    group.moves[level.name].setdefault(steps, []).append(taken)
+            if uffd is not None:
+                group.register.append(_register_us(uffd, fd, base))
+            if other.can_run_beside:
+                with other.running():
+                    for steps in _PUD.counts:
+                        taken = _move_us(fd, base, base + _DISTANCE, steps, _PUD.span)
+                        group.beside.setdefault(steps, []).append(taken)
+    return groups
 
 
-def _register_us(fd: int, address: int) -> float | None:
-    """Microseconds of one UFFDIO_REGISTER; None where userfaultfd is not allowed."""
-    try:
-        uffd = calls.userfaultfd(UffdFlag.USER_MODE_ONLY | UffdFlag.CLOEXEC | UffdFlag.NONBLOCK)
-    except KernelError:
-        return None
-    times = []
-    try:
-        calls.uffd_api(uffd, Feature.SIGBUS)
-        for _ in range(_ROUNDS):
-            calls.mmap(address, _GIB, _READ_WRITE, MapFlag.SHARED | MapFlag.FIXED, fd, 0)
-            begin = time.perf_counter_ns()
-            calls.uffd_register(uffd, address, _GIB, RegisterMode.MISSING | RegisterMode.MINOR)
-            times.append((time.perf_counter_ns() - begin) / 1e3)
-            _reserve(address, _GIB)
-    except KernelError:
-        return None
-    finally:
-        os.close(uffd)
-    return median(times)
+def _move_us(fd: int, old: int, new: int, steps: int, span: int) -> float:
+    """Microseconds of moving a shared mapping with one page present in each of so many spans."""
+    length = steps * span
+    calls.mmap(old, length, _READ_WRITE, MapFlag.SHARED | MapFlag.FIXED, fd, 0)
+    for offset in range(0, length, span):
+        calls.peek(old + offset, 1)
+    begin = time.perf_counter_ns()
+    calls.mremap(old, length, length, _RETAINING, new)
+    taken = (time.perf_counter_ns() - begin) / 1e3
+    for address in (old, new):
+        _reserve(address, length)
+    return taken
+
+
+def _register_us(uffd: int, fd: int, address: int) -> float:
+    """Microseconds of one UFFDIO_REGISTER of a GiB."""
+    calls.mmap(address, _GIB, _READ_WRITE, MapFlag.SHARED | MapFlag.FIXED, fd, 0)
+    begin = time.perf_counter_ns()
+    calls.uffd_register(uffd, address, _GIB, RegisterMode.MISSING | RegisterMode.MINOR)
+    taken = (time.perf_counter_ns() - begin) / 1e3
+    _reserve(address, _GIB)
+    return taken
 
 
 def _reserve(address: int, length: int) -> None:
@@ -111,37 +154,75 @@ def _reserve(address: int, length: int) -> None:
 def _reservation() -> Iterator[int]:
     """Addresses of our own, from a GiB boundary on."""
     flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.NORESERVE
-    address = calls.mmap(0, _RESERVED_BYTES + _GIB, Prot.NONE, flags)
+    length = 2 * _DISTANCE + _GIB
+    address = calls.mmap(0, length, Prot.NONE, flags)
     try:
         yield -(-address // _GIB) * _GIB
     finally:
-        calls.munmap(address, _RESERVED_BYTES + _GIB)
+        calls.munmap(address, length)
 
 
 @contextmanager
 def _memfd() -> Iterator[int]:
     fd = calls.memfd_create("subduct-calibration", MemfdFlag.CLOEXEC)
     try:
-        calls.ftruncate(fd, _PUD_BYTES)
+        calls.ftruncate(fd, _FILE_BYTES)
         yield fd
     finally:
         os.close(fd)
 
 
 @contextmanager
-def _busy_thread() -> Iterator[None]:
-    """Another thread that computes outside the interpreter's lock, so that it runs on a processor of its own."""
-    data = bytes(4 * _MIB)
-    stop = threading.Event()
-
-    def compute() -> None:
-        while not stop.is_set():
-            hashlib.sha256(data).digest()
-
-    thread = threading.Thread(target=compute, name="subduct-calibration", daemon=True)
-    thread.start()
+def _userfaultfd() -> Iterator[int | None]:
+    """A descriptor for registering shared memory; None where that is not allowed, or not known."""
     try:
-        yield
+        uffd = calls.userfaultfd(UffdFlag.USER_MODE_ONLY | UffdFlag.CLOEXEC | UffdFlag.NONBLOCK)
+    except KernelError:
+        yield None
+        return
+    try:
+        calls.uffd_api(uffd, Feature.SIGBUS | Feature.MINOR_SHMEM)
+    except KernelError:
+        os.close(uffd)
+        yield None
+        return
+    try:
+        yield uffd
     finally:
-        stop.set()
-        thread.join()
+        os.close(uffd)
+
+
+class _OtherThread:
+    """A thread that computes now and then, outside the interpreter's lock, so that it runs on a processor of its own."""
+
+    def __init__(self) -> None:
+        self.can_run_beside = len(os.sched_getaffinity(0)) > 1
+        self._data = bytes(_MIB)
+        self._wanted, self._computing = threading.Event(), threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._compute, name="subduct-calibration", daemon=True)
+
+    def __enter__(self) -> _OtherThread:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._wanted.set()
+        self._thread.join()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While it is entered, the thread computes."""
+        self._wanted.set()
+        self._computing.wait()
+        try:
+            yield
+        finally:
+            self._wanted.clear()
+            self._computing.clear()
+
+    def _compute(self) -> None:
+        while self._wanted.wait() and not self._ended:
+            self._computing.set()
+            hashlib.sha256(self._data).digest()

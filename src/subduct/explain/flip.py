@@ -21,13 +21,16 @@ MOST_BUDGET_BYTES = 2 << 40
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """The kernel's part of a flip: the slots window in bytes, the answer to its move, and microseconds where the costs are
-    known. `shootdown_us` is what it takes more beside a running thread; `pause_us` leaves that out."""
+    """The kernel's part of a flip: the slots window in bytes, the answer to its move, and microseconds where the costs are known.
+
+    `move_range_us` is between which figures measured costs put the move. `shootdown_us` is what it takes more beside a running
+    thread; `pause_us` leaves that out."""
 
     budget_bytes: int
     window_bytes: int
     answer: Answer
     move_us: float | None
+    move_range_us: tuple[float, float] | None
     register_us: float | None
     shootdown_us: float | None
 
@@ -42,10 +45,11 @@ def flip(budget_bytes: int, costs: Costs | None, version: Version = NEWEST) -> F
     window = -(-budget_bytes * _WINDOW_FACTOR // _GIB) * _GIB
     flags = RemapFlag.MAYMOVE | RemapFlag.FIXED | RemapFlag.DONTUNMAP
     answer = ask(Question(KINDS["memfd-shared"], flags, window, window, _GIB, version))
-    move = register = shootdown = None
+    move = span = register = shootdown = None
     if costs is not None and answer.steps is not None:
         move = costs.move_us(answer.steps)
+        span = costs.move_range_us(answer.steps)
         register = costs.register
         if costs.shootdown is not None:
             shootdown = costs.shootdown * answer.steps.pud
-    return Flip(budget_bytes, window, answer, move, register, shootdown)
+    return Flip(budget_bytes, window, answer, move, span, register, shootdown)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from subduct.model import (
     AddressSpace,
+    Levels,
     MapFlag,
     Prot,
     RefusedCall,
@@ -19,6 +20,7 @@ from subduct.model import (
     dense_steps,
 )
 from subduct.model.mremap import Request, levels, mremap
+from subduct.model.uapi import PAGE, page_up
 
 if TYPE_CHECKING:
     from subduct.explain.kinds import Kind
@@ -52,17 +54,33 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The kernel's answer: the rule that refuses, if one does; the checks that were passed before; the page-table steps if
-    every page of the mapping is present, and where the mapping is afterwards."""
+    every page of the mapping is present, and where the mapping is afterwards.
+
+    `crowded` is the answer where something else is mapped right behind a mapping that grows, None where that is no matter.
+    `entry_steps` are the steps of a kernel of an older version that has the later rule about registered mappings, None where
+    that is no matter either."""
 
     refusal: Rule | None
     passed: tuple[Rule, ...]
     steps: Steps | None
     moved: bool
+    crowded: Answer | None = None
+    entry_steps: Steps | None = None
 
 
 def ask(question: Question) -> Answer:
     """Lets the model make the call. Raises RefusedCall if the version cannot even prepare it: it has no mseal, for one."""
+    answer = _ask(question, crowded=False)
+    if answer.refusal is None and not answer.moved and page_up(question.new_size) > page_up(question.size):
+        answer = replace(answer, crowded=_ask(question, crowded=True))
+    return answer
+
+
+def _ask(question: Question, *, crowded: bool) -> Answer:
     space = _prepare(question)
+    if crowded:
+        behind = addresses(question.align)[0] + page_up(question.size)
+        space.mmap(behind, PAGE, Prot.NONE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED)
     fixed = RemapFlag.FIXED in question.flags or RemapFlag.DONTUNMAP in question.flags
     old, new = addresses(question.align)
     request = Request(old, question.size, question.new_size, question.flags, new if fixed else 0)
@@ -76,12 +94,18 @@ def ask(question: Question) -> Answer:
         result = mremap(state, request)
     except RefusedCall as refused:
         refusal = refused.rule
-    passed = tuple(state.book.rule(identity) for identity in request.passed if state.book.holds(identity))
+    passed = tuple(
+        state.book.rule(identity) for identity in dict.fromkeys(request.passed) if state.book.holds(identity)
+    )
     if refusal is not None:
         return Answer(refusal, passed, None, moved=False)
-    moved = result != old
-    length = min(question.size, question.new_size)
-    return Answer(None, passed, dense_steps(old, result, length, how) if moved else Steps(), moved=moved)
+    if result == old:
+        return Answer(None, passed, Steps(), moved=False)
+    length = min(page_up(question.size), page_up(question.new_size))
+    entry_steps = None
+    if question.registered and not state.book.holds("tables.registered-by-entry"):
+        entry_steps = dense_steps(old, result, length, Levels(pmd=False, pud=False))
+    return Answer(None, passed, dense_steps(old, result, length, how), moved=True, entry_steps=entry_steps)
 
 
 def addresses(align: int) -> tuple[int, int]:
@@ -98,16 +122,16 @@ def _prepare(question: Question) -> AddressSpace:
     flags, fd = question.kind.flags, -1
     if question.kind.memfd:
         fd = space.memfd_create(_FD)
-        space.ftruncate(fd, max(question.size, question.new_size))
+        space.ftruncate(fd, page_up(max(question.size, question.new_size)))
     space.mmap(old, question.size, Prot.READ | Prot.WRITE, flags | MapFlag.FIXED, fd)
     mapping = space.state.layout.at(old)
     assert mapping is not None
     if question.registered:
         space.userfaultfd(_UFFD)
-        space.uffd_register(_UFFD, old, question.size, RegisterMode.MISSING)
+        space.uffd_register(_UFFD, old, page_up(question.size), RegisterMode.MISSING)
     mapping.flags |= question.kind.special
     if question.locked:
         mapping.flags |= VmFlag.LOCKED
     if question.sealed:
-        space.mseal(old, question.size)
+        space.mseal(old, page_up(question.size))
     return space
