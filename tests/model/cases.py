@@ -173,6 +173,10 @@ REGISTERED_CASES: dict[str, tuple[Call, ...]] = {
         register(0, 4, RegisterMode.MISSING), register(2, 4, RegisterMode.MISSING, OTHER),
         call("uffd_unregister", OTHER, at(0), 4 * PAGE), register(0, 4, RegisterMode.WP), register(0, 4, _BOTH),
     ),
+    "registering takes a userfaultfd": (
+        call("uffd_register", 99, at(0), PAGE, 0), call("uffd_unregister", 99, at(0), PAGE),
+        call("uffd_register", FD, at(0), PAGE, 0), call("uffd_unregister", FD, at(0), PAGE),
+    ),
     "minor faults are for shared memory": (
         anonymous(20, 2), register(20, 2, RegisterMode.MINOR), register(20, 2, RegisterMode.MISSING),
         call("uffd_zeropage", UFFD, at(20), PAGE, 0), call("uffd_copy", UFFD, at(20), [1, 2], 0),

@@ -185,6 +185,8 @@ MUTATIONS = (
     with_error("mprotect.unmapped", EACCES),
     without("mlock.not-populated"),
     without("uffd.register-busy"),
+    with_error("uffd.descriptor", EINVAL),
+    with_error("uffd.other-descriptor", EINVAL),
     without("uffd.minor-anonymous"),
     without("uffd.unregister-foreign"),
     with_error("uffd.continue-hole", ENOENT),

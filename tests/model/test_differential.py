@@ -267,3 +267,12 @@ def test_a_number_of_sequences_that_is_none(count: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "--sequences" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_whose_rules_are_compared() -> None:
+    command = [sys.executable, "-m", "subduct.model.differential", "--sequences", "1", "--kernel"]
+    done = subprocess.run([*command, "5.6"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("MREMAP_DONTUNMAP came with Linux 5.7")
+    done = subprocess.run([*command, "99.9", "--json"], capture_output=True, text=True, timeout=60, check=False)
+    assert json.loads(done.stdout)["rules"] == str(NEWEST)

@@ -78,6 +78,31 @@ def test_its_numbers_are_those_of_the_bindings() -> None:
         assert [member.name for member in ours if int(theirs[member.name]) != int(member)] == []
 
 
+def test_versions_that_nobody_modelled() -> None:
+    for version in ("5.6", "4.19", Version(2, 6)):
+        with pytest.raises(ValueError, match=r"came with Linux 5\.7; nothing older is modelled"):
+            AddressSpace(version)
+    assert AddressSpace("5.7").version == OLDEST
+    assert AddressSpace("6.12.3").version == Version(6, 12)
+    assert AddressSpace("9.9").version == AddressSpace().version == NEWEST
+
+
+def test_descriptors_are_chosen_once_and_known() -> None:
+    space, fd, view = space_with_file()
+    space.userfaultfd(4)
+    for choose in (space.memfd_create, space.userfaultfd):
+        for number in (fd, 4, -1):
+            with pytest.raises(ValueError, match="cannot be chosen as a descriptor"):
+                choose(number)
+    for number, error in ((99, errno.EBADF), (-1, errno.EBADF), (fd, errno.ENOTTY)):
+        with pytest.raises(RefusedCall) as raised:
+            space.uffd_register(number, view, PAGE, RegisterMode.MISSING)
+        assert raised.value.errno == error
+        with pytest.raises(RefusedCall) as raised:
+            space.uffd_unregister(number, view, PAGE)
+        assert raised.value.errno == error
+
+
 def space_with_file() -> tuple[AddressSpace, int, int]:
     """An address space of the newest version, a memfd of four pages in it, and where that is mapped."""
     space = AddressSpace()

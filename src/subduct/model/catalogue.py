@@ -13,6 +13,7 @@ from errno import (
     ENOENT,
     ENOMEM,
     ENOSYS,
+    ENOTTY,
     EPERM,
 )
 
@@ -132,6 +133,8 @@ MEMFD_RULES = (
 )  # fmt: skip
 
 USERFAULTFD_RULES = (
+    Rule("uffd.descriptor", EBADF, "The file descriptor is not open.", "ioctl(2)"),
+    Rule("uffd.other-descriptor", ENOTTY, "The file descriptor is none of userfaultfd.", "ioctl(2)"),
     Rule("uffd.mode", EINVAL, "No mode of registration, or an unknown one.", "UFFDIO_REGISTER(2const)"),
     Rule("uffd.range", EINVAL, "The range is empty, not of whole pages, or beyond the end of the address space.", "ioctl_userfaultfd(2)"),
     Rule("uffd.register-unmapped", EINVAL, "Nothing is mapped in the range.", "UFFDIO_REGISTER(2const)"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def memfd_create(state: State, fd: int, name: str, *, sealable: bool) -> int:
     """Makes an empty memfd with the descriptor that the caller chose."""
+    state.check_free(fd)
     state.files[fd] = File(f"/memfd:{name}", seals=Seal(0) if sealable else Seal.SEAL)
     return fd
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 class AddressSpace:
-    """An address space of a kernel version, empty at first.
+    """An address space of a kernel version, empty at first. `version` says whose rules it follows: those of the newest version
+    that is known if a newer one was asked for. ValueError for one before 5.7.
 
     Its methods are system calls: same arguments, same results, RefusedCall with the rule and the errno where the kernel
-    refuses. File descriptors are numbers that the caller chooses. Memory is modelled by whole pages, and each page by the
-    number at its start.
+    refuses. File descriptors are numbers that the caller chooses, each once: ValueError for one that is open. Memory is modelled
+    by whole pages, and each page by the number at its start.
     """
 
     def __init__(
@@ -32,6 +33,11 @@ class AddressSpace:
         if isinstance(version, str):
             version = Version.parse(version)
         self._state = State(book or rule_book(version), limits or Limits())
+
+    @property
+    def version(self) -> Version:
+        """The version whose rules it follows."""
+        return self._state.book.version
 
     @property
     def state(self) -> State:

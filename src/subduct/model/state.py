@@ -12,13 +12,13 @@ from subduct.model.mremap_rules import MREMAP_RULES, mremap_orders
 from subduct.model.rules import RuleBook
 from subduct.model.table import PageTable, Steps
 from subduct.model.uapi import PAGE, PUD, TASK_SIZE, Feature
+from subduct.model.version import NEWEST, OLDEST, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from subduct.model.file import File
     from subduct.model.mapping import Mapping
-    from subduct.model.version import Version
 
 RULES = {rule.id: rule for rule in (*MREMAP_RULES, *OTHER_RULES)}
 
@@ -27,7 +27,13 @@ _TOP = 0x7F00_0000_0000
 
 
 def rule_book(version: Version) -> RuleBook:
-    """The rules as they are in a kernel version."""
+    """The rules as they are in a kernel version, or in the newest that is known if that is older. ValueError for a version
+    before 5.7."""
+    if version < OLDEST:
+        raise ValueError(
+            f"MREMAP_DONTUNMAP came with Linux {OLDEST}; nothing older is modelled, so not {version} either"
+        )
+    version = min(version, NEWEST)
     return RuleBook(version, RULES.values(), mremap_orders(version))
 
 
@@ -53,6 +59,11 @@ class State:
         self.locked_pages = 0
         self.steps = Steps()
         self.place: Callable[[int], int] = self.highest_free
+
+    def check_free(self, fd: int) -> None:
+        """ValueError for a number that cannot become a descriptor: it is one already, or is negative."""
+        if fd < 0 or fd in self.files or fd in self.descriptors:
+            raise ValueError(f"{fd} cannot be chosen as a descriptor: it is open already, or negative")
 
     def highest_free(self, length: int) -> int:
         """The highest free range of a length, at a boundary that suits it: its address."""

@@ -35,6 +35,7 @@ _DONTWAKE = 1
 
 def userfaultfd(state: State, fd: int, features: Feature) -> int:
     """Opens a descriptor, whose number the caller chose, with features that the kernel has been asked for."""
+    state.check_free(fd)
     state.descriptors[fd] = features
     return fd
 
@@ -42,6 +43,7 @@ def userfaultfd(state: State, fd: int, features: Feature) -> int:
 def register(state: State, fd: int, address: int, length: int, mode: int) -> int:
     """The bits of the calls that the range allows. Raises RefusedCall; nothing is registered then."""
     check = state.book.check
+    _check_descriptor(state, fd)
     check("uffd.mode", mode == 0 or mode & ~_MODES)
     end = _check_range(state, address, length)
     mappings = state.layout.within(address, end)
@@ -65,6 +67,7 @@ def register(state: State, fd: int, address: int, length: int, mode: int) -> int
 def unregister(state: State, fd: int, address: int, length: int) -> None:
     """Raises RefusedCall; nothing is unregistered then."""
     check = state.book.check
+    _check_descriptor(state, fd)
     end = _check_range(state, address, length)
     mappings = state.layout.within(address, end)
     check("uffd.register-unmapped", not mappings)
@@ -78,6 +81,11 @@ def unregister(state: State, fd: int, address: int, length: int) -> None:
             part = state.change(mapping, begin, stop)
             part.registration = None
             state.layout.settle(part)
+
+
+def _check_descriptor(state: State, fd: int) -> None:
+    state.book.check("uffd.descriptor", fd not in state.descriptors and fd not in state.files)
+    state.book.check("uffd.other-descriptor", fd not in state.descriptors)
 
 
 def _at(state: State, address: int) -> Mapping:

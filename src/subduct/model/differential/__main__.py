@@ -10,13 +10,16 @@ import sys
 import time
 from dataclasses import asdict
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from subduct.model.differential.comparison import BrokenError, DifferenceError, KernelServer, run_sequence
 from subduct.model.differential.generate import run_random
 from subduct.model.differential.step_class import check_step_classes, told_apart
 from subduct.model.state import rule_book
-from subduct.model.version import NEWEST, Version
+from subduct.model.version import Version
+
+if TYPE_CHECKING:
+    from subduct.model.rules import RuleBook
 
 _SEQUENCES = 150
 _HELP = """Make random sequences of calls on the running kernel and on the model, and compare after every call. Exits with 1 and the
@@ -43,16 +46,21 @@ def main(argv: list[str] | None = None) -> int:
     if find_spec("hypothesis") is None:
         print("the random sequences come from Hypothesis, which is not installed", file=sys.stderr)
         return 2
-    version = arguments.kernel or min(Version.parse(os.uname().release), NEWEST)
+    version = arguments.kernel or Version.parse(os.uname().release)
+    try:
+        rules = rule_book(version)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     seed = random.SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
     if not arguments.json:
-        print(f"Linux {os.uname().release}, rules of {version}, seed {seed}", flush=True)
+        print(f"Linux {os.uname().release}, rules of {rules.version}, seed {seed}", flush=True)
     with KernelServer() as server:
         if not server.machine.empty:
             print("the addresses that the calls would use are taken in this process", file=sys.stderr)
             return 2
         try:
-            outcome = _compare(server, version, arguments.sequences, seed)
+            outcome = _compare(server, rules, arguments.sequences, seed)
         except BrokenError as error:
             print(f"nothing can be said, since {error}", file=sys.stderr)
             return 2
@@ -63,8 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if outcome["difference"] or outcome["step_class_differences"] else 0
 
 
-def _compare(server: KernelServer, version: Version, sequences: int, seed: int) -> dict[str, Any]:
-    book = server.machine.adapted(rule_book(version))
+def _compare(server: KernelServer, rules: RuleBook, sequences: int, seed: int) -> dict[str, Any]:
+    book = server.machine.adapted(rules)
     begin = time.monotonic()
     calls: list[int] = []
 
@@ -79,7 +87,7 @@ def _compare(server: KernelServer, version: Version, sequences: int, seed: int) 
     timed, contradicted = check_step_classes(server, book)
     return {
         "kernel": os.uname().release,
-        "rules": str(version),
+        "rules": str(book.version),
         "seed": seed,
         "machine": asdict(server.machine),
         "sequences": len(calls),

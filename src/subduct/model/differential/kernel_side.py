@@ -79,10 +79,10 @@ class KernelSide:
         return fd
 
     def _uffd_register(self, fd: int, address: int, length: int, mode: int) -> int:
-        return calls.uffd_register(self._fds[fd], address, length, mode)
+        return calls.uffd_register(self._fds.get(fd, -1), address, length, mode)
 
     def _uffd_unregister(self, fd: int, address: int, length: int) -> None:
-        calls.uffd_unregister(self._fds[fd], address, length)
+        calls.uffd_unregister(self._fds.get(fd, -1), address, length)
 
     def _uffd_copy(self, fd: int, destination: int, values: list[int], mode: int) -> int:
         for number, value in enumerate(values):
