@@ -66,6 +66,14 @@ def test_as_a_command() -> None:
     assert done.stderr == "subduct: Linux 5.10 does not get that far: This kernel has no mseal.\n"
 
 
+def test_output_that_does_not_fit() -> None:
+    command = [sys.executable, "-m", "subduct", "explain", *MOVE, "--kernel", "6.18", *COSTS]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert done.stderr == "subduct: the output cannot be written: No space left on device\n"
+    assert done.returncode == 2
+
+
 def test_a_move_by_whole_gib() -> None:
     text = explain(*MOVE, "--align", "1GiB", "--kernel", "6.18", *COSTS)
     lines = {line[:18].strip(): line[18:] for line in text.splitlines()}

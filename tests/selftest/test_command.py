@@ -97,9 +97,36 @@ def test_the_list_names_every_test_and_runs_none() -> None:
     assert [line.split()[0] for line in some.stdout.splitlines()] == [each for each in ids if each.startswith("memfd.")]
 
 
+def test_the_list_as_json() -> None:
+    everything, some = selftest("--list", "--json"), selftest("--list", "--json", "--only", "memfd.*")
+    tests = json.loads(everything.stdout)["tests"]
+    assert len(tests) >= 80
+    assert [each["id"] for each in tests] == [line.split()[0] for line in selftest("--list").stdout.splitlines()]
+    assert all(each["claim"] and each["source"] and each["used_by"] for each in tests)
+    assert any(each["known_bug"] for each in tests)
+    assert {each["id"].split(".")[0] for each in json.loads(some.stdout)["tests"]} == {"memfd"}
+
+
+@pytest.mark.parametrize("arguments", [("--only", "memfd.*"), ("--only", "memfd.*", "--json"), ("--list",)])
+def test_output_that_does_not_fit_is_no_failed_test(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "subduct", "selftest", *arguments]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert ran.stderr == "subduct: the output cannot be written: No space left on device\n"
+    assert ran.returncode == 2
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan"])
+def test_a_time_in_which_nothing_can_run(timeout: str) -> None:
+    ran = selftest("--timeout", timeout)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "--timeout" in ran.stderr
+
+
 def test_one_test_alone() -> None:
     ran = selftest("--only", "mremap.einval.fixed-alone")
     assert ran.returncode == 0
+    assert ran.stdout.splitlines()[-1].startswith("# 1 test: 1 passed, ")
     assert [match[3] for match in results(ran.stdout)] == ["mremap.einval.fixed-alone"]
 
 

@@ -160,7 +160,7 @@ def test_a_lie_is_found_out(name: str) -> None:
     ran = run_program(PROGRAM.format(lie=impatient + textwrap.dedent(lie), test=test))
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert f"not ok 1 - {test}\n" in ran.stdout
-    assert "# 1 tests: 0 passed, 1 failed" in ran.stdout
+    assert "# 1 test: 0 passed, 1 failed" in ran.stdout
     assert any(each in ran.stdout for each in word.split("|")), ran.stdout
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -20,6 +21,8 @@ __all__ = ["main"]
 _NOT_VERIFIED = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130
+# What a full disk or a broken device says to a write.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = parse(argv)
     try:
-        return int(arguments.command(arguments))
+        code = int(arguments.command(arguments))
+        # What does not fit would come up when the interpreter ends, too late for a word about it.
+        sys.stdout.flush()
+        return code
     except RefusedError as error:
         return _say(error, error.code)
     except LoadError as error:
@@ -43,11 +49,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KernelError, HeapClosed) as error:
         return _say(error, _NOT_VERIFIED)
     except BrokenPipeError:
-        # Whoever read the output has gone; the interpreter must not try to flush the rest to them on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone.
+        _drop_output()
         return _NOT_VERIFIED
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        _drop_output()
+        # Not 1, which is an answer: that a test failed, or that the kernel refuses.
+        return _say(f"the output cannot be written: {error.strerror}", _BAD_INPUT)
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _drop_output() -> None:
+    """Keeps the interpreter from writing the rest when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: object, code: int) -> int:

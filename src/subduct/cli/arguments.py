@@ -94,7 +94,8 @@ _SELFTEST_EPILOG = """\
 exit codes:
   0    nothing failed but what this kernel is known for
   1    something failed
-  2    wrong usage, such as a test that there is not
+  2    wrong usage, such as a test that there is not; or the output cannot be
+       written
   4    nothing could run: every test was skipped
   130  Ctrl-C
 """
@@ -161,7 +162,9 @@ def _add_selftest(commands: Any) -> None:
     command = _add(commands, "selftest", summary, _SELFTEST_HELP, _SELFTEST_EPILOG)
     command.set_defaults(command=selftest)
     command.add_argument(
-        "--list", action="store_true", help="print the tests' ids and what they assume, and run nothing"
+        "--list",
+        action="store_true",
+        help="print the tests' ids and what they assume (with --json, as an object), and run nothing",
     )
     command.add_argument(
         "--only",
@@ -173,7 +176,7 @@ def _add_selftest(commands: Any) -> None:
     command.add_argument("--json", action="store_true", help="print the results as one JSON object")
     command.add_argument(
         "--timeout",
-        type=_seconds,
+        type=_some_seconds,
         default=_SELFTEST_TIMEOUT_S,
         metavar="SECONDS",
         help="how long one test may take (default: 60)",
@@ -238,4 +241,5 @@ def _checked(parse_number: Callable[[str], Any], accept: Callable[[Any], bool], 
 _positive = _checked(int, lambda number: number >= 1, "a whole number from 1")
 # Days are more than anybody waits, and infinity and NaN are no durations.
 _seconds = _checked(float, lambda number: 0 <= number <= 1e7, "a number of seconds")
+_some_seconds = _checked(float, lambda number: 0 < number <= 1e7, "a number of seconds more than 0")
 _fraction = _checked(float, lambda number: 0 <= number <= 1, "a fraction between 0 and 1")

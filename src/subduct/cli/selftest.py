@@ -11,7 +11,7 @@ from subduct.selftest import tap
 from subduct.selftest.catalogue import assumptions
 from subduct.selftest.machine import Machine
 from subduct.selftest.outcome import Outcome, exit_code
-from subduct.selftest.record import record
+from subduct.selftest.record import catalogue, record
 from subduct.selftest.runner import run_all
 from subduct.selftest.selection import UnknownTestError, chosen
 
@@ -34,8 +34,10 @@ def selftest(arguments: argparse.Namespace) -> int:
     except UnknownTestError as unknown:
         raise RefusedError(str(unknown)) from unknown
     if arguments.list:
-        for line in tap.listing(tests):
-            print(line)
+        if arguments.json:
+            print(json.dumps(catalogue(tests), indent=2))
+        else:
+            _print(tap.listing(tests))
         return 0
     machine = Machine.here()
     outcomes: list[Outcome] = []

@@ -39,7 +39,7 @@ def lines(number: int, outcome: Outcome) -> Iterator[str]:
 def summary(outcomes: Sequence[Outcome]) -> str:
     """How many ended how, as a comment."""
     counts = [f"{sum(each.status is status for each in outcomes)} {name}" for status, name in _NAMES.items()]
-    return f"# {len(outcomes)} tests: {', '.join(counts)}"
+    return f"# {len(outcomes)} {'test' if len(outcomes) == 1 else 'tests'}: {', '.join(counts)}"
 
 
 def listing(assumptions: Sequence[Assumption]) -> Iterator[str]:
