@@ -379,3 +379,27 @@ def test_every_kind_can_be_asked_about() -> None:
             "mremap", "--mapping", name, "--size", "8KiB", "--flags", "MAYMOVE,FIXED", "--kernel", "6.18", *COSTS
         )
         assert found["verdict"] == "moved"
+
+
+def test_what_a_running_thread_costs_is_a_cost_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some times, in which the other thread happens not to run, are short: they must not hide it."""
+    others = []
+
+    class Beside(calibration._OtherThread):
+        def __init__(self) -> None:
+            super().__init__()
+            self.can_run_beside = True
+            others.append(self)
+
+    chance = random.Random(5)
+
+    def move_us(_fd: int, _old: int, _new: int, steps: int, _span: int) -> float:
+        runs = others[-1]._wanted.is_set() and chance.random() < 0.8
+        return 10.0 + steps * (5.0 if runs else 0.25)
+
+    monkeypatch.setattr(calibration, "_OtherThread", Beside)
+    monkeypatch.setattr(calibration, "_move_us", move_us)
+    found = calibrate()
+    assert found.pud == pytest.approx(0.25)
+    assert found.shootdown == pytest.approx(4.75, rel=0.3)
+    assert not others[-1]._thread.is_alive()
