@@ -11,6 +11,7 @@ use crate::object::{Header, Ref};
 use crate::space::layout::{BLOCK_BYTES, LARGE_BYTES, bit_of, block_of};
 use crate::space::region::RegionTable;
 use crate::space::table::SideTable;
+use crate::space::windows::prefetch_address;
 use crate::space::{Geometry, PageId, RegionId};
 
 /// The mark bitmap, each page's first object and each page's signature.
@@ -49,6 +50,12 @@ impl Marks {
         self.bits.get(block_of(offset)).load(Ordering::Relaxed) >> bit_of(offset) & 1 == 1
     }
 
+    /// Asks for the word that [`Marks::is_marked`] will look at.
+    #[inline]
+    pub fn prefetch(&self, offset: u64) {
+        prefetch_address(std::ptr::from_ref(self.bits.get(block_of(offset))) as usize);
+    }
+
     /// Marks an object and counts it. False if it was marked before.
     #[inline]
     pub fn mark(&self, regions: &RegionTable, object: Ref, header: Header) -> bool {
@@ -57,29 +64,28 @@ impl Marks {
         if self.is_marked(offset) {
             return false;
         }
-        let first = 1 << bit_of(offset);
-        if self.bits.get(block_of(offset)).fetch_or(first, Ordering::Relaxed) & first != 0 {
+        let (block, bit) = (block_of(offset), bit_of(offset) as usize);
+        let words = if bytes <= LARGE_BYTES { header.words() } else { 1 };
+        // A block may be shared with an object that another thread allocates: fetch_or, relaxed as above.
+        let here = words.min(64 - bit);
+        let before = self.bits.get(block).fetch_or((u64::MAX >> (64 - here)) << bit, Ordering::Relaxed);
+        if before >> bit & 1 == 1 {
             return false;
         }
         regions.of(offset).add_live_bytes(bytes);
         if bytes <= LARGE_BYTES {
-            self.set_words(offset, header.words());
+            self.set_words(block + 1, words - here);
             self.note_reach(offset, offset + bytes);
         }
         true
     }
 
-    fn set_words(&self, offset: u64, words: usize) {
-        let mut block = block_of(offset);
-        let mut bit = bit_of(offset) as usize;
-        let mut left = words;
-        while left > 0 {
-            let here = left.min(64 - bit);
-            let mask = (u64::MAX >> (64 - here)) << bit;
-            // A block may be shared with an object that another thread allocates: fetch_or, relaxed as above.
-            self.bits.get(block).fetch_or(mask, Ordering::Relaxed);
-            left -= here;
-            bit = 0;
+    /// Sets the bits of `words` words from the start of a block on.
+    fn set_words(&self, mut block: usize, mut words: usize) {
+        while words > 0 {
+            let here = words.min(64);
+            self.bits.get(block).fetch_or(u64::MAX >> (64 - here), Ordering::Relaxed);
+            words -= here;
             block += 1;
         }
     }

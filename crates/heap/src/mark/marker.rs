@@ -12,8 +12,9 @@ use crate::space::{Space, Window};
 
 /// Slots of an object that are scanned before others get a turn, so that one huge list does not fill the worklist.
 const SCAN_SLOTS: usize = 1024;
-/// Objects between being found and being scanned: long enough for their headers to come from memory.
-const PREFETCH: usize = 8;
+/// References between being found and being looked up in the bitmap, and objects between that and being marked: long enough
+/// for the words of the bitmap, and then the headers, to come from memory.
+const PREFETCH: usize = 16;
 
 /// The part of an object that is still to be scanned.
 #[derive(Clone, Copy)]
@@ -27,17 +28,46 @@ pub struct Marker<'h> {
     space: &'h Space,
     marks: &'h Marks,
     worklist: Vec<Task>,
-    /// Found, prefetched, not looked at yet.
-    found: [Option<Ref>; PREFETCH],
-    turn: usize,
+    /// Found; the words of the bitmap are on their way.
+    found: Latest,
+    /// Not marked when they left `found`; the headers are on their way. Most references lead to what is marked already, and
+    /// cost no look at the object.
+    unmarked: Latest,
     objects: u64,
+}
+
+/// The latest references, each of which leaves when [`PREFETCH`] others have come.
+struct Latest {
+    references: [Option<Ref>; PREFETCH],
+    turn: usize,
+}
+
+impl Latest {
+    fn empty() -> Self {
+        Self { references: [None; PREFETCH], turn: 0 }
+    }
+
+    /// Adds one; returns the one that leaves.
+    #[inline]
+    fn push(&mut self, object: Ref) -> Option<Ref> {
+        let turn = self.turn;
+        self.turn = (turn + 1) % PREFETCH;
+        self.references[turn].replace(object)
+    }
+
+    /// Takes all that are left, oldest first.
+    fn take(&mut self) -> impl Iterator<Item = Ref> + use<> {
+        let Self { mut references, turn } = std::mem::replace(self, Self::empty());
+        references.rotate_left(turn);
+        references.into_iter().flatten()
+    }
 }
 
 impl<'h> Marker<'h> {
     /// A marker with nothing to do.
     #[must_use]
     pub fn new(space: &'h Space, marks: &'h Marks) -> Self {
-        Self { space, marks, worklist: Vec::new(), found: [None; PREFETCH], turn: 0, objects: 0 }
+        Self { space, marks, worklist: Vec::new(), found: Latest::empty(), unmarked: Latest::empty(), objects: 0 }
     }
 
     /// Objects marked so far by this marker; those born marked are not among them.
@@ -53,17 +83,27 @@ impl<'h> Marker<'h> {
         }
     }
 
-    /// Puts an object into the prefetch window; the one that leaves it is marked and queued.
+    /// Takes a reference, whose turn comes later.
     #[inline]
     fn find(&mut self, object: Ref) {
+        self.marks.prefetch(object.offset());
+        if let Some(ready) = self.found.push(object) {
+            self.look_up(ready);
+        }
+    }
+
+    #[inline]
+    fn look_up(&mut self, object: Ref) {
+        if self.marks.is_marked(object.offset()) {
+            return;
+        }
         self.space.windows.prefetch(self.space.windows.view(), object.offset());
-        let turn = self.turn;
-        self.turn = (turn + 1) % PREFETCH;
-        if let Some(ready) = self.found[turn].replace(object) {
+        if let Some(ready) = self.unmarked.push(object) {
             self.visit(ready);
         }
     }
 
+    /// Marks an object and puts it on the worklist, if it still has to be.
     fn visit(&mut self, object: Ref) {
         if self.marks.is_marked(object.offset()) {
             return;
@@ -89,14 +129,9 @@ impl<'h> Marker<'h> {
             while let Some(task) = self.worklist.pop() {
                 self.scan(task);
             }
-            let mut idle = true;
-            for i in 0..PREFETCH {
-                if let Some(object) = self.found[i].take() {
-                    idle = false;
-                    self.visit(object);
-                }
-            }
-            if idle {
+            self.found.take().for_each(|object| self.look_up(object));
+            self.unmarked.take().for_each(|object| self.visit(object));
+            if self.worklist.is_empty() {
                 return;
             }
         }
