@@ -325,6 +325,9 @@ impl Mover {
         for page in pages.clone().map(PageId) {
             let chosen = pass == Pass::All || self.is_clean(region.role(), page);
             if chosen && self.pages.get(page.index()).claim() == Claim::Mine {
+                if pass == Pass::All && page.next().0 < pages.end {
+                    self.ask_for(page.next(), region.role(), write);
+                }
                 self.count(self.make_ready(page, write), 1);
                 done += 1;
                 run.end = page.next();

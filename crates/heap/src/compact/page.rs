@@ -3,6 +3,7 @@
 //! Any page can be made ready by any thread, in any order, from the plan alone. These functions run in the SIGBUS
 //! handler: they take no lock, allocate nothing and log nothing.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::compact::forwarding::Lookup;
@@ -105,24 +106,48 @@ impl Mover {
 
     /// Copies to a destination page the objects that the plan puts there, whole or in part, and fixes them.
     fn build(&self, page: PageId, write: Base) {
+        let Some(built) = self.built_part(page) else { return };
+        let window = self.space.geometry().window_of(built.start);
+        let read = self.source_base(window, write);
+        let (object, skip) = self.origin(page);
+        self.copy_live_words((read, object.offset() + skip * 8), (write, built.start), built.end);
+        if window == Window::Slots {
+            self.fix_built((self.header(read, object), skip), write, built.start, built.end);
+        }
+    }
+
+    /// The part of a destination page that the plan puts objects in.
+    fn built_part(&self, page: PageId) -> Option<Range<u64>> {
         let geometry = self.space.geometry();
         let start = geometry.page_start(page);
         let destination = RegionId::of(start);
         let used_end = destination.start() + self.space.regions.get(destination).used_bytes();
         let end = (start + geometry.page_bytes()).min(used_end);
-        if start >= end {
-            return;
-        }
-        let window = geometry.window_of(start);
-        let read = match window {
+        (start < end).then_some(start..end)
+    }
+
+    /// Where the sources of a window are read.
+    fn source_base(&self, window: Window, write: Base) -> Base {
+        match window {
             Window::Slots => write,
             // The leaves window is not flipped: its sources are where they were.
             Window::Leaves => self.space.windows.view(),
-        };
-        let (object, skip) = self.origin(page);
-        self.copy_live_words((read, object.offset() + skip * 8), (write, start), end);
-        if window == Window::Slots {
-            self.fix_built((self.header(read, object), skip), write, start, end);
+        }
+    }
+
+    /// Asks for what making a page ready will read. The worker does so while it makes the page before ready; only a gain of
+    /// time.
+    pub fn ask_for(&self, page: PageId, role: Role, write: Base) {
+        if role == Role::Destination {
+            let Some(built) = self.built_part(page) else { return };
+            let (object, skip) = self.origin(page);
+            let read = self.source_base(self.space.geometry().window_of(built.start), write);
+            self.ask_for_live_words(read, object.offset() + skip * 8, built.end - built.start);
+        } else if !self.is_clean(role, page) {
+            let start = self.space.geometry().page_start(page);
+            for line in (start..start + self.space.geometry().page_bytes()).step_by(LINE_BYTES as usize) {
+                self.space.windows.prefetch(write, line);
+            }
         }
     }
 
@@ -215,18 +240,19 @@ impl<'m> SlotsToFix<'m> {
         if end <= from {
             return;
         }
-        let (first, end) = ((from - self.start) as usize / 8, (end - self.start) as usize / 8);
-        for part in (first..end).step_by(SLOTS_TO_FIX_MAX) {
-            self.look_at_part(part, end.min(part + SLOTS_TO_FIX_MAX));
+        let (mut first, end) = ((from - self.start) as usize / 8, (end - self.start) as usize / 8);
+        // At most as many at a time as the list can hold.
+        while end - first > SLOTS_TO_FIX_MAX - self.count {
+            let part_end = end.min(first + SLOTS_TO_FIX_MAX);
+            self.fix();
+            self.look_at_part(first, part_end);
+            first = part_end;
         }
+        self.look_at_part(first, end);
     }
 
-    /// Adds those of the words `[first, end)`, at most as many as the list can hold.
     #[inline]
     fn look_at_part(&mut self, first: usize, end: usize) {
-        if self.count + (end - first) > SLOTS_TO_FIX_MAX {
-            self.fix();
-        }
         // Apart from `self`, so that they stay in registers.
         let (lookup, mut count) = (self.lookup, self.count);
         for (slot, number) in self.words[first..end].iter().zip(first as u16..) {
