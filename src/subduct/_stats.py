@@ -36,8 +36,8 @@ class Stats:
 
     `live_bytes` and `live_objects` are what the last cycle found; `resident_bytes` is what the kernel says the heap holds; `moves` are
     the cycles that moved objects; `faults` were accesses to pages that were not ready, `worker_pages` were made ready by the collector
-    before anybody touched them; `longest_stall_us` is the longest wait for memory, `longest_operation_us` the longest time inside the
-    heap; `fallbacks` says what went another way than planned.
+    before anybody touched them; `longest_stall_us` is the longest wait for memory, of `stalls` in all, `longest_operation_us` the longest
+    time inside the heap; `rest_ms` is what marking rested to leave processors to other threads; `fallbacks` says what went another way than planned.
     """
 
     budget_bytes: int
@@ -56,6 +56,8 @@ class Stats:
     bytes_evacuated: int
     longest_operation_us: float
     longest_stall_us: float
+    stalls: int
+    rest_ms: float
     pauses: Pauses
     delivery: str
     fallbacks: Fallbacks

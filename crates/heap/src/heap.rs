@@ -302,6 +302,8 @@ impl Heap {
             bytes_evacuated: figures.bytes_evacuated,
             longest_operation_us,
             longest_stall_us,
+            stalls: figures.stalls,
+            rest_ms: figures.rest_ms,
             pauses: figures.pauses.summary(),
             delivery: shared.delivery,
             fallbacks: Fallbacks {

@@ -55,7 +55,10 @@ impl Heap {
                 Ok(())
             }
         };
-        Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
+        if matches!(retry, Retry::Space(_) | Retry::Handles) {
+            Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
+            lock(&shared.figures).stalls += 1;
+        }
         // Relaxed, here and below: read by this thread.
         mutator.wish_declined.store(wish_declined, Ordering::Relaxed);
         if result.is_err() {

@@ -64,6 +64,10 @@ pub struct Figures {
     pub pauses: PauseLog,
     /// Longest operation and stall of threads that have ended, in clock ticks.
     pub longest_ticks: [u64; 2],
+    /// How often a thread had to make room.
+    pub stalls: u64,
+    /// What marking rested.
+    pub rest_ms: f64,
 }
 
 /// One heap's state.

@@ -102,6 +102,10 @@ pub struct Stats {
     pub longest_operation_us: f64,
     /// Longest wait for memory.
     pub longest_stall_us: f64,
+    /// How often a thread had to make room before its operation could go on.
+    pub stalls: u64,
+    /// What marking rested, to leave processors to mutators.
+    pub rest_ms: f64,
     /// The flips' pauses.
     pub pauses: Pauses,
     /// How faults are caught.
@@ -127,6 +131,8 @@ pub struct CycleReport {
     pub mark_end_us: f64,
     /// Duration of marking.
     pub mark_ms: f64,
+    /// Of that, what marking rested, to leave processors to mutators.
+    pub rest_ms: f64,
     /// Duration of choosing and laying out.
     pub plan_ms: f64,
     /// Duration of the move.
@@ -171,6 +177,7 @@ impl CycleReport {
             mark_start_us: 0.0,
             mark_end_us: 0.0,
             mark_ms: 0.0,
+            rest_ms: 0.0,
             plan_ms: 0.0,
             move_ms: 0.0,
             finish_ms: 0.0,
@@ -196,6 +203,7 @@ impl CycleReport {
         self.mark_start_us = self.mark_start_us.max(earlier.mark_start_us);
         self.mark_end_us = self.mark_end_us.max(earlier.mark_end_us);
         self.mark_ms += earlier.mark_ms;
+        self.rest_ms += earlier.rest_ms;
         self.plan_ms += earlier.plan_ms;
         self.move_ms += earlier.move_ms;
         self.finish_ms += earlier.finish_ms;

@@ -103,6 +103,13 @@ pub fn yield_now() {
     }
 }
 
+/// Whether a simulation decides what this thread does when.
+#[cfg(not(loom))]
+#[must_use]
+pub fn is_simulated() -> bool {
+    simulated::is_running()
+}
+
 /// A place where another thread may come in between: nothing, but for the simulator.
 #[inline]
 pub fn point() {

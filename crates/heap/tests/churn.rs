@@ -377,3 +377,33 @@ fn wander(delivery: Delivery) {
     });
     heap.verify().unwrap();
 }
+
+/// In cycles that nobody asked for; who waits for a collection is not kept waiting.
+#[test]
+fn marking_rests_where_processors_are_short() {
+    let heap = Heap::new(Options { budget_bytes: 512 << 20, ..Options::default() }).unwrap();
+    let records = heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();
+    let new_tuple = |op: &mut Op<'_>| tuple::new(op, 7).and_then(|tuple| op.handle_new(tuple));
+    for _ in 0..300_000 {
+        let record = heap.run(new_tuple).unwrap();
+        heap.run(|op| list::push(op, op.handle_get(records), &Scalar::Object(record))).unwrap();
+        heap.drop_handle(record);
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stopping = Stop(&stop);
+        for _ in 0..2 * std::thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        assert_eq!(heap.collect().unwrap().rest_ms, 0.0);
+        while heap.stats().unwrap().rest_ms == 0.0 {
+            let garbage = heap.run(new_tuple).unwrap();
+            heap.drop_handle(garbage);
+            assert!(heap.stats().unwrap().cycles < 50, "{:?}", heap.stats());
+        }
+    });
+}

@@ -10,6 +10,7 @@
 //! | [`membarrier`] | the process-wide fence that lets mutators run without one |
 //! | [`futex`] | sleeping on a word, usable in a signal handler |
 //! | [`signal`] | who owns a signal, taking it over, handing it on |
+//! | [`time`] | how long a thread has had a processor |
 //! | [`inject`] | refusing calls on purpose, in tests |
 //! | [`placement`] | mappings that own their place and cannot replace foreign memory |
 //! | [`probe`] | what this machine allows, found out by trying |
@@ -27,6 +28,7 @@ pub mod probe;
 pub mod raw;
 pub mod serving;
 pub mod signal;
+pub mod time;
 pub mod uffd;
 
 pub use error::{KernelError, Result, errno};

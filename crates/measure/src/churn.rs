@@ -251,6 +251,8 @@ fn collector(before: &Stats, after: &Stats) -> Value {
     json!({
         "cycles": after.cycles - before.cycles,
         "moves": after.moves - before.moves,
+        "stalls": after.stalls - before.stalls,
+        "rest_ms": after.rest_ms - before.rest_ms,
         "faults": after.faults - before.faults,
         "bytes_evacuated": after.bytes_evacuated - before.bytes_evacuated,
         "allocated_bytes": after.allocated_bytes - before.allocated_bytes,

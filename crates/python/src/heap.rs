@@ -221,6 +221,8 @@ fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> {
         bytes_evacuated,
         longest_operation_us,
         longest_stall_us,
+        stalls,
+        rest_ms,
     );
     let Pauses { p50_us, p99_us, max_us, count } = stats.pauses;
     let pauses = PyDict::new(py);

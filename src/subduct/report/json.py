@@ -37,6 +37,8 @@ def report_object(report: RunReport) -> dict[str, Any]:
         },
         "longest_operation_us": stats.longest_operation_us,
         "longest_stall_us": stats.longest_stall_us,
+        "stalls": stats.stalls,
+        "rest_ms": stats.rest_ms,
         "faults": stats.faults,
         "worker_pages": stats.worker_pages,
         "pages_fixed": stats.pages_fixed,

@@ -60,6 +60,7 @@ def _collector_rows(report: RunReport) -> list[tuple[str, str]]:
             f"count {count(pauses.count)}",
         ),
         ("longest operation", f"{microseconds(stats.longest_operation_us)} of one thread inside the heap"),
+        ("waits for memory", f"{count(stats.stalls)}, the longest {microseconds(stats.longest_stall_us)}"),
         ("faults", f"{count(stats.faults)} served by the threads; {count(stats.worker_pages)} pages by the worker"),
         ("pages", pages),
         ("evacuated", mib(stats.bytes_evacuated)),

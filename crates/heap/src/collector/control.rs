@@ -1,7 +1,7 @@
 //! How threads ask for cycles and wait for them, and the collector's main loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::collector::cycle::run_cycle;
 use crate::fault::fatal;
@@ -31,6 +31,8 @@ struct State {
     wanted: u64,
     /// What it is to do.
     kind: Kind,
+    /// How many threads wait for a cycle.
+    waiting: u32,
     stop: bool,
     last: Option<CycleReport>,
 }
@@ -60,19 +62,30 @@ impl Control {
         state.wanted = state.wanted.max(mine);
         state.kind = state.kind.max(kind);
         self.changed.notify_all();
-        while state.completed < mine && !state.stop {
-            state = wait_changed(&self.state, &self.changed, state);
-        }
+        state = self.wait_completed(state, mine);
         if state.completed < mine { None } else { state.last.clone() }
     }
 
     /// Waits until the cycle under way, if there is one, is complete.
     pub fn wait_running(&self) {
-        let mut state = lock(&self.state);
+        let state = lock(&self.state);
         let running = state.begun;
-        while state.completed < running && !state.stop {
+        drop(self.wait_completed(state, running));
+    }
+
+    fn wait_completed<'s>(&'s self, mut state: MutexGuard<'s, State>, cycle: u64) -> MutexGuard<'s, State> {
+        state.waiting += 1;
+        while state.completed < cycle && !state.stop {
             state = wait_changed(&self.state, &self.changed, state);
         }
+        state.waiting -= 1;
+        state
+    }
+
+    /// Whether the cycle under way holds anybody up: one who waits for it, or the end of the heap.
+    pub fn is_waited_for(&self) -> bool {
+        let state = lock(&self.state);
+        state.waiting > 0 || state.stop
     }
 
     /// Ends the collector's loop after the cycle under way.

@@ -39,6 +39,7 @@ use std::time::Instant;
 use crate::collector::control::Kind;
 use crate::collector::flip::{self, Flip};
 use crate::collector::marking;
+use crate::collector::share::Share;
 use crate::compact::mover::Counters;
 use crate::compact::plan::{self, Eagerness, Plan};
 use crate::shared::Shared;
@@ -64,7 +65,9 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     }
 
     marking::clear(shared);
-    let marked = timed(&mut report.mark_ms, || marking::run(shared));
+    let mut share = Share::new(shared, kind == Kind::Ordinary);
+    let marked = timed(&mut report.mark_ms, || marking::run(shared, &mut share));
+    report.rest_ms = share.rested().as_secs_f64() * 1e3;
     (report.mark_start_us, report.mark_end_us) = (marked.start_us, marked.end_us);
     (report.live_bytes, report.live_objects) = (marked.live_bytes, marked.live_objects);
 
@@ -175,6 +178,7 @@ fn give_back(shared: &Shared, plan: &Plan, allocated_before: u64, report: &mut C
 
     let mut figures = lock(&shared.figures);
     figures.cycles += 1;
+    figures.rest_ms += report.rest_ms;
     (figures.live_bytes, figures.live_objects) = (report.live_bytes, report.live_objects);
     if !plan.sources.is_empty() {
         figures.moves += 1;

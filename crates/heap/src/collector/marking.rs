@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::collector::share::Share;
 use crate::mark::Marker;
 use crate::mark::marker::live_bytes;
 use crate::mutator::Mutator;
@@ -38,7 +39,7 @@ pub fn clear(shared: &Shared) {
 }
 
 /// Marks everything that is reachable when it begins. Afterwards mutators hold no chunk of a region that was in use.
-pub fn run(shared: &Shared) -> Marked {
+pub fn run(shared: &Shared, share: &mut Share<'_>) -> Marked {
     let mover = &shared.mover;
     let ((), start_us) = shared.rendezvous(|mutators| {
         // Logs may hold entries from the end of the last mark.
@@ -59,9 +60,9 @@ pub fn run(shared: &Shared) -> Marked {
     }
     let mut end_us: f64 = 0.0;
     loop {
-        marker.drain();
+        marker.drain(|| share.between());
         shared.logs.take().into_iter().for_each(|value| marker.push(value));
-        marker.drain();
+        marker.drain(|| share.between());
         let (born, pause_us) = shared.rendezvous(|mutators| try_end(shared, mutators, &mut marker));
         end_us = end_us.max(pause_us);
         if let Some(born) = born {

@@ -6,3 +6,4 @@ pub mod flip;
 pub mod marking;
 pub mod monitor;
 pub mod pacing;
+pub mod share;

@@ -25,6 +25,8 @@ const LEAST_BYTES: u64 = 16 << 20;
 pub struct Pacing {
     /// Allocated bytes, counted since the heap was made, at which the next cycle begins.
     next_at_bytes: AtomicU64,
+    /// Allocated while the last cycle ran.
+    drained_bytes: AtomicU64,
     mutator_bytes: u64,
     stress_bytes: Option<u64>,
     recycle: Recycle,
@@ -36,6 +38,7 @@ impl Pacing {
     pub fn new(options: &Options, mutator_bytes: u64) -> Self {
         let pacing = Self {
             next_at_bytes: AtomicU64::new(0),
+            drained_bytes: AtomicU64::new(0),
             mutator_bytes,
             stress_bytes: options.stress_bytes,
             recycle: options.recycle,
@@ -54,11 +57,19 @@ impl Pacing {
 
     /// Sets when the next cycle begins: `drained_bytes` were allocated while this one ran, `used_bytes` are not free now.
     pub fn after_cycle(&self, allocated_bytes: u64, live_bytes: u64, used_bytes: u64, drained_bytes: u64) {
+        self.drained_bytes.store(drained_bytes, Ordering::Relaxed);
         let room = self.mutator_bytes.saturating_sub(used_bytes);
         let in_time = (room / 2).min(room.saturating_sub(drained_bytes + drained_bytes / 2));
         let paced = (live_bytes / 2).max(LEAST_BYTES).min(in_time.max(self.mutator_bytes / 64));
         let step = self.stress_bytes.unwrap_or(paced);
         self.next_at_bytes.store(allocated_bytes + step, Ordering::Relaxed);
+    }
+
+    /// Whether a cycle that began now, and ran at full speed, would still end in time.
+    #[must_use]
+    pub fn has_time(&self, room_bytes: u64) -> bool {
+        let drained_bytes = self.drained_bytes.load(Ordering::Relaxed);
+        room_bytes > drained_bytes + drained_bytes / 2
     }
 
     /// Bytes of free regions that stay resident after a cycle.
@@ -84,6 +95,14 @@ mod tests {
         assert!(!pacing.is_due(49 * mib) && pacing.is_due(50 * mib));
         pacing.after_cycle(0, 100 * mib, 200 * mib, 0);
         assert!(!pacing.is_due(49 * mib) && pacing.is_due(50 * mib));
+    }
+
+    #[test]
+    fn there_is_time_while_there_is_more_room_than_a_cycle_needs() {
+        let mib = 1 << 20;
+        let pacing = Pacing::new(&Options::default(), 1000 * mib);
+        pacing.after_cycle(0, 100 * mib, 200 * mib, 100 * mib);
+        assert!(pacing.has_time(151 * mib) && !pacing.has_time(150 * mib));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::space::{Space, Window};
 
 /// Slots of an object that are scanned before others get a turn, so that one huge list does not fill the worklist.
 const SCAN_SLOTS: usize = 1024;
+/// Steps between two looks at whether others need the processor more.
+const STEPS: u32 = 1024;
 /// References between being found and being looked up in the bitmap, and objects between that and being marked: long enough
 /// for the words of the bitmap, and then the headers, to come from memory.
 const PREFETCH: usize = 16;
@@ -123,11 +125,16 @@ impl<'h> Marker<'h> {
         Header::from_bits(self.space.windows.word(self.space.windows.view(), object.offset()).load(Ordering::Acquire))
     }
 
-    /// Marks until nothing is left to do.
-    pub fn drain(&mut self) {
+    /// Marks until nothing is left to do. Calls `between` every thousand steps or so.
+    pub fn drain(&mut self, mut between: impl FnMut()) {
+        let mut steps = 0;
         loop {
             while let Some(task) = self.worklist.pop() {
                 self.scan(task);
+                steps += 1;
+                if steps % STEPS == 0 {
+                    between();
+                }
             }
             self.found.take().for_each(|object| self.look_up(object));
             self.unmarked.take().for_each(|object| self.visit(object));

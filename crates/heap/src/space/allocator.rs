@@ -434,6 +434,12 @@ impl Space {
         (self.budget_bytes + self.pooled_bytes(&self.lock())).saturating_sub(self.charged_bytes())
     }
 
+    /// Bytes that mutators could be given now.
+    #[must_use]
+    pub fn mutator_room_bytes(&self) -> u64 {
+        self.collector_room_bytes().saturating_sub(self.reserve_bytes)
+    }
+
     /// Frees a region whose objects are gone.
     pub fn free(&self, id: RegionId) {
         self.put_back(&mut self.lock(), id);
