@@ -98,7 +98,7 @@ differential: setup ## SEQUENCES (2000) random sequences of calls on the running
 	$(BIN)/python -B -m subduct.model.differential --sequences $(SEQUENCES) $(ARGS)
 
 .PHONY: loom
-loom: ## Model-check the page protocol and the safepoint with loom
+loom: ## Model-check the protocols with loom: pages, moves, safepoint, log, handles, pool
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p subduct-heap --lib loom $(ARGS)
 
 .PHONY: asan

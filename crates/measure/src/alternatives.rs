@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use subduct_heap::Heap;
+use subduct_heap::compact::mover::WORKER_CLEAN_PAGES;
 use subduct_kernel::{KernelError, page_size};
 
 use crate::error::{Progress, Result, step};
@@ -11,7 +12,7 @@ use crate::floor;
 use crate::twin::Twin;
 
 /// Pages that the worker installs with one call.
-const WORKER_PAGES: usize = 64;
+const INSTALLED_PAGES: usize = WORKER_CLEAN_PAGES as usize;
 
 /// One way: what it is called, how it is done, and how the twin's pages come back.
 struct Way {
@@ -62,7 +63,7 @@ pub fn measure(heap: &Heap, twin: &Twin, repetitions: usize, progress: &mut Prog
     for _ in 0..repetitions {
         step(progress, "")?;
         copies.push(heap.parked(|| floor::copy_pages(twin))?.0.0);
-        installs.push(heap.parked(|| floor::continue_pages(twin, WORKER_PAGES))?.0?.0);
+        installs.push(heap.parked(|| floor::continue_pages(twin, INSTALLED_PAGES))?.0?.0);
     }
     found.insert("memcpy".to_owned(), json!(copies));
     found.insert("empty_continue".to_owned(), json!(installs));

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
+use subduct_heap::compact::mover::WORKER_CLEAN_PAGES;
 use subduct_heap::{Delivery, Heap, Recycle, Stats, clock};
 use subduct_kernel::{GIB, page_size};
 
@@ -24,7 +25,7 @@ pub struct Fault {
 }
 
 /// Pages that a worker installs with one call.
-const WORKER_PAGES: usize = 64;
+const INSTALLED_PAGES: usize = WORKER_CLEAN_PAGES as usize;
 /// Accesses without a worker beside them, after each flip.
 const QUIET_TOUCHES: usize = 2_000;
 /// Samples kept of each kind: more would only be more bytes.
@@ -155,7 +156,7 @@ fn touch_beside_worker(twin: &Twin, pages: usize, random: &mut Random, samples: 
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            twin.install(WORKER_PAGES);
+            twin.install(INSTALLED_PAGES);
             done.store(true, Ordering::Release);
         });
         while !done.load(Ordering::Acquire) {

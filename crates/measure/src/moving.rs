@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use subduct_heap::compact::mover::{WORKER_CLEAN_PAGES, WORKER_PAGES};
 use subduct_heap::{CycleReport, Delivery, Heap, Recycle};
 use subduct_kernel::GIB;
 
@@ -44,8 +45,14 @@ impl Work {
     }
 }
 
-/// Pages that the worker installs with one call.
-const WORKER_PAGES: usize = 64;
+impl Work {
+    /// Pages that the worker installs with one call.
+    fn installed_pages(self) -> usize {
+        let pages = if self == Self::Install { WORKER_CLEAN_PAGES } else { WORKER_PAGES };
+        pages as usize
+    }
+}
+
 /// One node of so many in a sparse region lives.
 const SPARSE_STRIDE: usize = 4;
 /// Of the regions, one of so many is sparse where pages are to be fixed.
@@ -115,7 +122,7 @@ pub fn worker(work: Work, size_bytes: u64, cycles: usize, progress: &mut Progres
             step(progress, "")?;
             let (us, pages) = floor::copy_pages(&twin);
             memcpy_us.push(us / pages.max(1) as f64);
-            let (us, pages) = floor::continue_pages(&twin, WORKER_PAGES)?;
+            let (us, pages) = floor::continue_pages(&twin, work.installed_pages())?;
             continue_us.push(us / pages.max(1) as f64);
             twin.populate()?;
         }

@@ -24,12 +24,13 @@ use crate::object::Ref;
 use crate::space::table::SideTable;
 use crate::space::{Base, PageId, RegionId, Role, Space, Window};
 
-/// Pages that one fault makes ready: 16 KiB where pages have 4 KiB.
-const FAULT_PAGES: u32 = 4;
+/// Pages that one fault makes ready, where nobody else is at them: 20 KiB where pages have 4 KiB, and 16 on average.
+const FAULT_PAGES: u32 = 5;
 /// Pages that the worker claims before it installs them: what a mutator may have to wait for. Some tens of microseconds
 /// either way.
-const WORKER_PAGES: u32 = 16;
-const WORKER_CLEAN_PAGES: u32 = 128;
+pub const WORKER_PAGES: u32 = 16;
+/// The same of pages that are right as they are.
+pub const WORKER_CLEAN_PAGES: u32 = 128;
 
 /// What the worker looks for on its way through the heap.
 #[derive(Clone, Copy, PartialEq, Eq)]
