@@ -27,8 +27,13 @@ use crate::verify;
 
 /// Smallest budget in bytes: handles, one region for each window, and their destinations.
 const BUDGET_MIN: u64 = 8 << 20;
-/// Largest budget in bytes: 16 TiB of pages can be numbered, and the windows are four times the budget.
-const BUDGET_MAX: u64 = 2 << 40;
+/// Largest budget in bytes: 16 TiB of pages can be numbered, and the windows are ten times the budget.
+const BUDGET_MAX: u64 = 1 << 40;
+/// Size of the slots window, in budgets: every flip pays for each GiB of it.
+const SLOTS_WINDOW: u64 = 2;
+/// Size of the leaves window, in budgets. A leaf of just above 256 KiB takes 2 MiB of addresses, and addresses that are never
+/// flipped cost nothing.
+const LEAVES_WINDOW: u64 = 8;
 /// Slots of a cache of strings.
 const INTERNER_SLOTS: usize = 4096;
 /// Most cycles of one full collection.
@@ -72,8 +77,8 @@ impl Heap {
         clock::calibrate();
         fork::watch();
         membarrier::register()?;
-        let window = (2 * options.budget_bytes).next_multiple_of(WINDOW_UNIT_BYTES);
-        let geometry = Geometry::new(page_size(), window, window);
+        let window = |budgets: u64| (budgets * options.budget_bytes).next_multiple_of(WINDOW_UNIT_BYTES);
+        let geometry = Geometry::new(page_size(), window(SLOTS_WINDOW), window(LEAVES_WINDOW));
         let windows = Windows::new(&options.name, geometry)?;
         let (delivery, userfaultfd) = choose_delivery(options.delivery, &windows)?;
         let mover = Mover::new(Space::new(windows, options.budget_bytes))?;

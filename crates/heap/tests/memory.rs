@@ -138,6 +138,21 @@ fn a_full_heap_says_so_loses_nothing_and_goes_on() {
     assert_eq!(heap.run(|op| list::len(op, op.handle_get(items))).unwrap(), 11);
 }
 
+/// They take whole regions of addresses, of which there are more than the budget could fill.
+#[test]
+fn large_objects_fill_the_budget_whatever_their_size() {
+    let budget = 600 << 20;
+    let heap = Heap::new(Options { budget_bytes: budget, ..Options::default() }).unwrap();
+    let (items, bytes) = (new_list(&heap), vec![b'x'; 300_000]);
+    let full = loop {
+        if let Err(error) = push(&heap, items, &bytes) {
+            break error;
+        }
+    };
+    let Error::Full { live, .. } = full else { panic!("{full}") };
+    assert!(live > budget / 10 * 9 - (64 << 20), "{full:?}");
+}
+
 #[test]
 fn memory_is_given_back_after_most_of_it_died() {
     for (delivery, recycle) in [(Delivery::Sigbus, Recycle::Pool), (Delivery::Pause, Recycle::Release)] {
