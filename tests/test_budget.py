@@ -134,8 +134,8 @@ def test_memory_is_given_back(make_heap: HeapMaker, files_before: set[int], recy
     thin(documents, keep_every=10)
     heap.collect()
     stats = heap.stats()
-    assert stats.resident_bytes <= 1.25 * stats.live_bytes + 8 * MIB
-    assert resident_bytes(files) <= 1.25 * stats.live_bytes + 8 * MIB
+    assert stats.resident_bytes <= 1.10 * stats.live_bytes + 4 * MIB
+    assert resident_bytes(files) <= 1.10 * stats.live_bytes + 4 * MIB
     assert stats.resident_bytes < full / 2
     assert list(documents) == list(range(0, 100_000, 10))
 

@@ -392,7 +392,7 @@ def measure_worker(work: str, size_bytes: int, *, cycles: int, progress: Callabl
 def measure_mutator(size_bytes: int, *, cycles: int, progress: Callable[[str], object]) -> str:
     """Have a mutator walk a random graph while it moves. Raw figures as JSON text."""
 
-def measure_churned(size_bytes: int, share: float, *, progress: Callable[[str], object]) -> str:
+def measure_churned(size_bytes: int, share: float, *, everywhere: bool, progress: Callable[[str], object]) -> str:
     """Churn a share of a dense heap, and collect. Raw figures as JSON text."""
 
 def measure_mark(objects: int, *, random: bool, cycles: int, progress: Callable[[str], object]) -> str:

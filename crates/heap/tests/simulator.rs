@@ -280,7 +280,11 @@ fn heaps_survive_every_seed() {
             FIXED.chain((0..number("SUBDUCT_SIM_SEEDS").unwrap_or(RANDOM)).map(|i| u64::from(random) + i)).collect()
         }
     };
-    println!("seeds {} to {}", seeds[0], seeds[seeds.len() - 1]);
+    let (first, last) = (seeds[0], seeds[seeds.len() - 1]);
+    match number("SUBDUCT_SIM_SEED") {
+        Some(_) => println!("seed {first}"),
+        None => println!("seeds {FIXED:?}, and at random up to {last}: {} in all", seeds.len()),
+    }
     let mut all = Done::default();
     for seed in &seeds {
         let done = run(*seed);

@@ -237,12 +237,21 @@ fn walk_through_move(heap: &Heap, nodes: Objects) -> Result<Value> {
     })
 }
 
-/// A dense heap of which a share was churned: nine of ten of the nodes in that part of it were replaced by new ones
-/// elsewhere. What the next cycle did.
+/// Where a dense heap is churned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Churned {
+    /// One part of it, of which nine of ten nodes are replaced: it becomes sparse.
+    Part,
+    /// All over: no place becomes sparse.
+    Everywhere,
+}
+
+/// A dense heap of whose nodes a share was replaced by new ones elsewhere; `kind` is how they refer to each other. What the next
+/// cycle did.
 ///
 /// # Errors
 /// Those of the heap and the kernel; [`crate::Error::Stopped`].
-pub fn churned(size_bytes: u64, share: f64, progress: &mut Progress<'_>) -> Result<Value> {
+pub fn churned(size_bytes: u64, share: f64, churned: Churned, progress: &mut Progress<'_>) -> Result<Value> {
     step(progress, "filling, churning and moving")?;
     let (heap, _) = heap(size_bytes, false)?;
     let kind = Nodes::alike(Reach::Random);
@@ -251,8 +260,12 @@ pub fn churned(size_bytes: u64, share: f64, progress: &mut Progress<'_>) -> Resu
     let nodes = kind.make(&heap, size_bytes as usize / NODE_BYTES, progress)?;
     let before = heap.collect()?;
     let mut random = Random::new(1);
-    for start in (0..(nodes.count as f64 * share) as usize).step_by(10) {
-        kind.replace(&heap, &nodes, start..nodes.count.min(start + 9), &mut random)?;
+    let (end, each, run) = match churned {
+        Churned::Part => ((nodes.count as f64 * share) as usize, 10, 9),
+        Churned::Everywhere => (nodes.count, (1.0 / share.max(1e-6)) as usize, 1),
+    };
+    for start in (0..end).step_by(each) {
+        kind.replace(&heap, &nodes, start..nodes.count.min(start + run), &mut random)?;
     }
     step(progress, "")?;
     let report = heap.collect()?;

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use subduct_heap::{Delivery, Recycle};
+use subduct_measure::moving::Churned;
 use subduct_measure::{Error, churn, fault, mark, moving, pause};
 
 const MIB: u64 = 1 << 20;
@@ -110,8 +111,8 @@ fn a_mutator_sees_whole_nodes_while_they_move() {
 #[test]
 fn what_is_evacuated_follows_what_was_churned() {
     let _alone = alone();
-    let little = moving::churned(32 * MIB, 0.1, &mut go_on).unwrap();
-    let much = moving::churned(32 * MIB, 0.4, &mut go_on).unwrap();
+    let little = moving::churned(32 * MIB, 0.1, Churned::Part, &mut go_on).unwrap();
+    let much = moving::churned(32 * MIB, 0.4, Churned::Part, &mut go_on).unwrap();
     let evacuated = |found: &Value| number(&found["bytes_evacuated"]);
     assert!(evacuated(&little) < evacuated(&much), "{little} {much}");
     assert!(evacuated(&much) < 0.5 * number(&much["live_bytes"]));

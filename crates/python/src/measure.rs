@@ -95,12 +95,19 @@ pub fn measure_mutator(py: Python<'_>, size_bytes: u64, cycles: usize, progress:
 
 /// Churns a share of a dense heap, and collects.
 #[pyfunction]
-#[pyo3(signature = (size_bytes, share, *, progress))]
-pub fn measure_churned(py: Python<'_>, size_bytes: u64, share: f64, progress: Py<PyAny>) -> PyResult<String> {
+#[pyo3(signature = (size_bytes, share, *, everywhere, progress))]
+pub fn measure_churned(
+    py: Python<'_>,
+    size_bytes: u64,
+    share: f64,
+    everywhere: bool,
+    progress: Py<PyAny>,
+) -> PyResult<String> {
     if !(0.0..=1.0).contains(&share) {
         return Err(PyValueError::new_err(format!("a share is between 0 and 1, not {share}")));
     }
-    run(py, &progress, |progress| moving::churned(size_bytes, share, progress))
+    let churned = if everywhere { moving::Churned::Everywhere } else { moving::Churned::Part };
+    run(py, &progress, |progress| moving::churned(size_bytes, share, churned, progress))
 }
 
 /// Marks a graph of that many objects, cycles times; each refers to four others, at random or beside it.

@@ -398,6 +398,11 @@ fn move_failed(
     place: &Place,
 ) -> PyErr {
     let Failure::Refused(errno) = failure else { return taken(place, new_length) };
+    if errno == EEXIST {
+        // The claim of a place comes first, and its error is one of mmap's.
+        let arguments = [("address", Address(wanted(place))), ("length", Bytes(new_length as u64))];
+        return refused(py, "mmap", &arguments, errno);
+    }
     let arguments = [
         ("old_address", Address(from as u64)),
         ("old_length", Bytes(length as u64)),
@@ -405,9 +410,7 @@ fn move_failed(
         ("flags", Bits(flags)),
         ("new_address", Address(wanted(place))),
     ];
-    // The claim of a place comes first, and its error is one of mmap's.
-    let call = if errno == EEXIST { "mmap" } else { "mremap" };
-    refused(py, call, &arguments, errno)
+    refused(py, "mremap", &arguments, errno)
 }
 
 const EEXIST: i32 = 17;

@@ -23,7 +23,8 @@ _RANDOM_US = 2.0
 _CONTINUE_RATIO = 1.25
 _MUTATOR_SHARE = 0.25
 _CHURNED_SHARE = 0.05
-_SHARES = (_CHURNED_SHARE, 0.4)
+# How much is churned, and whether all over the heap or in one part of it.
+_CHURNS = ((_CHURNED_SHARE, True), (_CHURNED_SHARE, False), (0.4, False))
 
 #: What the worker does to pages, as the native module names it, and as people do.
 WORK = {
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> list[Row]:
         told = named(progress, in_units(size_bytes))
         rows += [_worker(work, size_bytes, arguments.repetitions, told) for work in WORK]
         rows.append(_mutator(size_bytes, arguments.repetitions, told))
-        rows += [_churned(size_bytes, share, told) for share in _SHARES]
+        rows += [_churned(size_bytes, share, told, everywhere=everywhere) for share, everywhere in _CHURNS]
     return rows
 
 
@@ -98,12 +99,14 @@ def _mutator(size_bytes: int, cycles: int, progress: Progress) -> Row:
     }
 
 
-def _churned(size_bytes: int, share: float, progress: Progress) -> Row:
-    found = measured(_native.measure_churned, size_bytes, share, progress=named(progress, f"{share:.0%} churned"))
+def _churned(size_bytes: int, share: float, progress: Progress, *, everywhere: bool) -> Row:
+    told = named(progress, f"{share:.0%} churned")
+    found = measured(_native.measure_churned, size_bytes, share, everywhere=everywhere, progress=told)
     return {
         "kind": "churned",
         "size_bytes": size_bytes,
         "share": share,
+        "where": "everywhere" if everywhere else "in one part",
         "live_bytes": found["live_bytes"],
         "bytes_evacuated": found["bytes_evacuated"],
         "evacuated_share": found["bytes_evacuated"] / found["live_bytes"],
@@ -181,12 +184,13 @@ def tables(rows: list[Row]) -> list[Table]:
         Table(
             "a cycle over a dense heap of which a part was churned",
             [
-                Column("churned", lambda row: f"{row['share']:.0%} of {in_units(row['live_bytes'])}"),
+                Column("churned", lambda row: f"{row['share']:.0%} of {in_units(row['live_bytes'])}, {row['where']}"),
                 Column("evacuated", size("bytes_evacuated")),
                 Column("of live", lambda row: f"{row['evacuated_share']:.1%}"),
                 Column("built", number("pages_built", 0)),
                 Column("fixed", number("pages_fixed", 0)),
                 Column("clean", number("pages_installed", 0)),
+                Column("worked on", lambda row: f"{row['worked_share']:.1%}"),
                 Column("mark ms", number("mark_ms", 0)),
                 Column("move ms", number("move_ms", 0)),
             ],

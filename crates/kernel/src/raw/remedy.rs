@@ -40,7 +40,7 @@ fn mmap(errno: i32) -> &'static str {
         }
         EEXIST => "MAP_FIXED_NOREPLACE found the range in use: take another address, or a Reservation",
         ENOMEM => {
-            "see vm.max_map_count, vm.overcommit_memory and the limit of the address space (ulimit -v); MAP_NORESERVE is not charged"
+            "see vm.max_map_count, vm.overcommit_memory and the limit of the address space (ulimit -v); MAP_NORESERVE is not charged; MAP_HUGETLB takes pages that vm.nr_hugepages set aside; a fixed address must lie in the address space"
         }
         ENODEV => "this file cannot be mapped",
         EAGAIN => "locked memory is limited (ulimit -l)",
@@ -165,6 +165,9 @@ fn ioctl(call: &str, errno: i32) -> &'static str {
         ("ioctl(UFFDIO_CONTINUE)", EEXIST) => "the first page is mapped already: somebody else served it",
         ("ioctl(UFFDIO_CONTINUE)", EFAULT) => {
             "the file has no page there: write it through another view of the file first"
+        }
+        ("ioctl(UFFDIO_CONTINUE)", EINVAL) => {
+            "only shared memory can be continued (a memfd, shared anonymous memory), in a range registered for MINOR; private anonymous memory takes COPY or ZEROPAGE"
         }
         ("ioctl(UFFDIO_COPY)", EFAULT) => "the source cannot be read",
         ("ioctl(UFFDIO_COPY)", ENOSPC) => "the memory limit of the file or its hugetlb pool is reached",
