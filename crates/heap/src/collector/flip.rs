@@ -64,7 +64,7 @@ pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
     flip
 }
 
-/// What can be done before the pause: page states, the handler, and the destinations that nobody can reach yet.
+/// What can be done before the pause: the handler, and the destinations that nobody can reach yet.
 fn prepare(shared: &Shared, plan: &Plan, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError> {
     let space = &shared.mover.space;
     for destination in plan.destinations_in(space, Window::Slots) {
@@ -76,7 +76,6 @@ fn prepare(shared: &Shared, plan: &Plan, leaf_runs: &[(u64, u64)]) -> Result<(),
     if shared.delivery == Delivery::Pause {
         return Ok(());
     }
-    shared.mover.reset_pages();
     if shared.delivery == Delivery::Sigbus {
         handler::ensure_installed()?;
     }
@@ -179,6 +178,7 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
             None => {}
         }
         shared.mover.end();
+        shared.mover.reset_pages();
         let damaged = lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| userfaultfd.is_damaged());
         if damaged || shared.mover.installer.is_damaged() {
             shared.mover.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);

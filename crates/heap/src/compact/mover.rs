@@ -134,7 +134,8 @@ impl Mover {
         self.source_signature.store(signature, Ordering::Relaxed);
     }
 
-    /// Resets the page states of all regions in use, before a flip; nobody looks at them then.
+    /// Makes all pages pending again, when a move is over and nobody looks. Not before a flip, where it would push out of the
+    /// processor's caches what the pause needs: it writes four bytes for each page of the window.
     pub fn reset_pages(&self) {
         let geometry = self.space.geometry();
         // The whole slots window, free regions too: mutators may take them during the move.

@@ -50,8 +50,8 @@ impl PageState {
     #[inline]
     pub fn claim(&self) -> Claim {
         point();
-        // Acquire on success: the plan and the marks that the claimer is about to use were written before the page
-        // was reset. Acquire on failure: [inv.page.ready-after].
+        // Acquire on success: what was done with the page in the last move comes before; the plan and the marks that the
+        // claimer is about to use come with the phase of the move. Acquire on failure: [inv.page.ready-after].
         match self.0.compare_exchange(PENDING, CLAIMED, Ordering::Acquire, Ordering::Acquire) {
             Ok(_) => Claim::Mine,
             Err(READY) => Claim::Ready,
