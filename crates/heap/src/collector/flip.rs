@@ -76,6 +76,7 @@ fn prepare(shared: &Shared, plan: &Plan, leaf_runs: &[(u64, u64)]) -> Result<(),
     if shared.delivery == Delivery::Pause {
         return Ok(());
     }
+    shared.mover.reset_leaf_destinations();
     if shared.delivery == Delivery::Sigbus {
         handler::ensure_installed()?;
     }
@@ -178,7 +179,7 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
             None => {}
         }
         shared.mover.end();
-        shared.mover.reset_pages();
+        shared.mover.reset_slots();
         let damaged = lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| userfaultfd.is_damaged());
         if damaged || shared.mover.installer.is_damaged() {
             shared.mover.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);

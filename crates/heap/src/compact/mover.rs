@@ -134,13 +134,19 @@ impl Mover {
         self.source_signature.store(signature, Ordering::Relaxed);
     }
 
-    /// Makes all pages pending again, when a move is over and nobody looks. Not before a flip, where it would push out of the
-    /// processor's caches what the pause needs: it writes four bytes for each page of the window.
-    pub fn reset_pages(&self) {
+    /// Makes all pages of the slots window pending again, when a move is over and nobody looks. Not before a flip, where it
+    /// would push out of the processor's caches what the pause needs: it writes four bytes for each page of the window.
+    pub fn reset_slots(&self) {
         let geometry = self.space.geometry();
-        // The whole slots window, free regions too: mutators may take them during the move.
-        let slots = geometry.pages(0, geometry.window_bytes(Window::Slots));
-        self.pages.clear(slots.start as usize..slots.end as usize);
+        // The whole window, free regions too: mutators may take them during a move.
+        let pages = geometry.pages(0, geometry.window_bytes(Window::Slots));
+        self.pages.clear(pages.start as usize..pages.end as usize);
+    }
+
+    /// Makes the pages of leaf destinations pending, before a flip: in an earlier move the region may have been an ordinary
+    /// one, whose pages were ready.
+    pub fn reset_leaf_destinations(&self) {
+        let geometry = self.space.geometry();
         for (id, _) in self.space.regions.iter(Window::Leaves).filter(|(_, region)| region.role() == Role::Destination)
         {
             let pages = geometry.pages(id.start(), id.end());
