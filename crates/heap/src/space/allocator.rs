@@ -460,7 +460,8 @@ impl Space {
     pub fn release_held(&self) {
         for lists in self.lock().iter_mut() {
             let held = std::mem::take(&mut lists.held);
-            lists.partial.extend(held.into_iter().filter(|id| self.regions.get(*id).role() == Role::Small));
+            // Of those that were freed, some have been taken again, and are somebody's current region.
+            lists.partial.extend(held.into_iter().filter(|id| self.held_role(*id) == Some(Role::Small)));
         }
     }
 
