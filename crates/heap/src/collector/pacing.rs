@@ -65,11 +65,13 @@ impl Pacing {
         self.next_at_bytes.store(allocated_bytes + step, Ordering::Relaxed);
     }
 
-    /// Whether a cycle that began now, and ran at full speed, would still end in time.
+    /// Whether a cycle that began now, and ran at full speed, would still end in time; and whether so much of the room is
+    /// left that this would be true even if mutators allocated far more than during the last cycle: seven eighths, while
+    /// `allocated_bytes` were allocated since this one began.
     #[must_use]
-    pub fn has_time(&self, room_bytes: u64) -> bool {
+    pub fn has_time(&self, room_bytes: u64, allocated_bytes: u64) -> bool {
         let drained_bytes = self.drained_bytes.load(Ordering::Relaxed);
-        room_bytes > drained_bytes + drained_bytes / 2
+        room_bytes > drained_bytes + drained_bytes / 2 && room_bytes / 8 > allocated_bytes
     }
 
     /// Bytes of free regions that stay resident after a cycle.
@@ -102,7 +104,10 @@ mod tests {
         let mib = 1 << 20;
         let pacing = Pacing::new(&Options::default(), 1000 * mib);
         pacing.after_cycle(0, 100 * mib, 200 * mib, 100 * mib);
-        assert!(pacing.has_time(151 * mib) && !pacing.has_time(150 * mib));
+        assert!(pacing.has_time(151 * mib, 0) && !pacing.has_time(150 * mib, 0));
+        // Nobody allocated during the last cycle: what it drained says nothing about this one.
+        pacing.after_cycle(0, 100 * mib, 200 * mib, 0);
+        assert!(pacing.has_time(800 * mib, 99 * mib) && !pacing.has_time(800 * mib, 100 * mib));
     }
 
     #[test]

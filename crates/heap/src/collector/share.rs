@@ -1,12 +1,13 @@
 //! How much of the machine marking takes for itself.
 //!
 //! The model continues that of [`pacing`](crate::collector::pacing): an ordinary cycle begins while there is more room than
-//! one and a half *drains*, what mutators allocate while a cycle runs at full speed. As long as that much is left, marking has
-//! time. Where processors are short, which it knows by having been kept waiting for one, it then rests after each slice of
+//! one and a half *drains*, what mutators allocate while a cycle runs at full speed. As long as that much is left, and most of the
+//! room besides, marking has time. Where processors are short, which it knows by having been kept waiting for one, it then rests after each slice of
 //! work as long as it worked: half a processor for the collector, the rest for mutators.
 //!
 //! ```text
-//!   room left > 1.5 x drain, nobody waits, processors short     work 1 ms, rest 1 ms
+//!   room left > 1.5 x drain and > 8 x what was allocated since
+//!   the cycle began, nobody waits, processors short             work 1 ms, rest 1 ms
 //!   otherwise, and in cycles that somebody asked for            work
 //! ```
 //!
@@ -29,6 +30,7 @@ const SHORT: f64 = 0.9;
 pub struct Share<'h> {
     shared: &'h Shared,
     is_patient: bool,
+    allocated_before: u64,
     began: Instant,
     processor_began: Duration,
     rested: Duration,
@@ -42,6 +44,7 @@ impl<'h> Share<'h> {
             shared,
             // Simulated threads have no time.
             is_patient: is_patient && !is_simulated(),
+            allocated_before: shared.mover.space.allocated_bytes(),
             began: Instant::now(),
             processor_began: processor_time(),
             rested: Duration::ZERO,
@@ -67,8 +70,9 @@ impl<'h> Share<'h> {
     }
 
     fn has_time(&self) -> bool {
-        !self.shared.control.is_waited_for()
-            && self.shared.pacing.has_time(self.shared.mover.space.mutator_room_bytes())
+        let space = &self.shared.mover.space;
+        let allocated_bytes = space.allocated_bytes() - self.allocated_before;
+        !self.shared.control.is_waited_for() && self.shared.pacing.has_time(space.mutator_room_bytes(), allocated_bytes)
     }
 
     /// How long it rested.
