@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use subduct_kernel::uffd::Userfaultfd;
 use subduct_kernel::{membarrier, page_size};
@@ -22,7 +23,7 @@ use crate::shared::{Roots, Shared};
 use crate::space::layout::WINDOW_UNIT_BYTES;
 use crate::space::{Geometry, Space, Windows};
 use crate::stats::{CycleReport, Fallbacks, Stats, VerifyReport};
-use crate::sync::{Thread, lock, spawn, yield_now};
+use crate::sync::{Thread, is_simulated, lock, spawn, yield_now};
 use crate::verify;
 
 /// Smallest budget in bytes: handles, one region for each window, and their destinations.
@@ -176,6 +177,8 @@ impl Heap {
         if mutator.has_refilled.load(Ordering::Relaxed) && !shared.is_closed() {
             mutator.has_refilled.store(false, Ordering::Relaxed);
             shared.mover.space.populate_ahead();
+            let sleep = shared.throttle.sleep_for(shared.mover.space.allocated_bytes());
+            mutator.sleep_us.store(sleep.as_micros() as u32, Ordering::Relaxed);
         }
         result.map_err(Stalled::Retry)
     }
@@ -187,10 +190,38 @@ impl Heap {
     pub fn run<T>(&self, mut f: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> Result<T, Error> {
         loop {
             match self.attempt(&mut f) {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.hold_back();
+                    return Ok(value);
+                }
                 Err(Stalled::Error(error)) => return Err(error),
                 Err(Stalled::Retry(retry)) => self.make_room(&retry)?,
             }
+        }
+    }
+
+    /// Whether [`Heap::hold_back`] would sleep.
+    #[inline]
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        // Relaxed: written by this thread.
+        self.mutator().is_some_and(|mutator| mutator.sleep_us.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Sleeps, if the last operation allocated more than the cycle that is running allows; some milliseconds at most. The
+    /// caller holds no lock that other users of the heap need.
+    pub fn hold_back(&self) {
+        let Some(mutator) = self.mutator() else { return };
+        let sleep_us = mutator.sleep_us.load(Ordering::Relaxed);
+        if sleep_us == 0 {
+            return;
+        }
+        mutator.sleep_us.store(0, Ordering::Relaxed);
+        // Simulated threads have no time.
+        if !is_simulated() {
+            let began = Instant::now();
+            std::thread::sleep(Duration::from_micros(u64::from(sleep_us)));
+            self.shared().throttle.note(began.elapsed());
         }
     }
 
@@ -309,6 +340,7 @@ impl Heap {
             longest_stall_us,
             stalls: figures.stalls,
             rest_ms: figures.rest_ms,
+            held_back_ms: shared.throttle.held_back_ms(),
             pauses: figures.pauses.summary(),
             delivery: shared.delivery,
             fallbacks: Fallbacks {

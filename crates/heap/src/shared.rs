@@ -10,6 +10,7 @@ use subduct_kernel::uffd::Userfaultfd;
 use crate::collector::control::Control;
 use crate::collector::monitor::Monitor;
 use crate::collector::pacing::Pacing;
+use crate::collector::throttle::Throttle;
 use crate::compact::Mover;
 use crate::fork;
 use crate::mutator::log::Logs;
@@ -90,6 +91,8 @@ pub struct Shared {
     pub gate: Gate,
     /// When to collect.
     pub pacing: Pacing,
+    /// What mutators may allocate while a cycle runs.
+    pub throttle: Throttle,
     /// Requests to the collector.
     pub control: Control,
     /// Figures for reports.
@@ -141,6 +144,7 @@ impl Shared {
             monitor: Mutex::default(),
             handles: HandleTable::default(),
             gate: Gate::default(),
+            throttle: Throttle::default(),
             control: Control::default(),
             figures: Mutex::default(),
             hash_key,

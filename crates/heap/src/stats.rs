@@ -106,6 +106,8 @@ pub struct Stats {
     pub stalls: u64,
     /// What marking rested, to leave processors to mutators.
     pub rest_ms: f64,
+    /// What mutators slept, all of them together, because they allocated faster than the collector could keep up with.
+    pub held_back_ms: f64,
     /// The flips' pauses.
     pub pauses: Pauses,
     /// How faults are caught.

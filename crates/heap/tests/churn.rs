@@ -378,6 +378,38 @@ fn wander(delivery: Delivery) {
     heap.verify().unwrap();
 }
 
+/// So that nobody waits for a cycle to end, where memory is scarce.
+#[test]
+fn mutators_that_allocate_faster_than_the_collector_marks_are_held_back() {
+    let heap = Heap::new(Options { budget_bytes: 64 << 20, ..Options::default() }).unwrap();
+    let records = heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();
+    let new_tuple = |op: &mut Op<'_>| tuple::new(op, 7).and_then(|tuple| op.handle_new(tuple));
+    for _ in 0..300_000 {
+        let record = heap.run(new_tuple).unwrap();
+        heap.run(|op| list::push(op, op.handle_get(records), &Scalar::Object(record))).unwrap();
+        heap.drop_handle(record);
+    }
+    let held_back = || heap.stats().unwrap().held_back_ms > 0.0;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _stopping = Stop(&stop);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let garbage = heap.run(new_tuple).unwrap();
+                    heap.drop_handle(garbage);
+                }
+            });
+        }
+        let allocated_before = heap.stats().unwrap().allocated_bytes;
+        while !held_back() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            assert!(heap.stats().unwrap().allocated_bytes < allocated_before + (64 << 30), "{:?}", heap.stats());
+        }
+    });
+    heap.verify().unwrap();
+}
+
 /// In cycles that nobody asked for; who waits for a collection is not kept waiting.
 #[test]
 fn marking_rests_where_processors_are_short() {

@@ -252,6 +252,7 @@ fn collector(before: &Stats, after: &Stats) -> Value {
         "cycles": after.cycles - before.cycles,
         "moves": after.moves - before.moves,
         "stalls": after.stalls - before.stalls,
+        "held_back_ms": after.held_back_ms - before.held_back_ms,
         "rest_ms": after.rest_ms - before.rest_ms,
         "faults": after.faults - before.faults,
         "bytes_evacuated": after.bytes_evacuated - before.bytes_evacuated,

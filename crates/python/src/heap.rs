@@ -223,6 +223,7 @@ fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> {
         longest_stall_us,
         stalls,
         rest_ms,
+        held_back_ms,
     );
     let Pauses { p50_us, p99_us, max_us, count } = stats.pauses;
     let pauses = PyDict::new(py);

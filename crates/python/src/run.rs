@@ -13,7 +13,12 @@ use crate::errors::raised;
 pub fn run<T>(py: Python<'_>, heap: &Heap, mut operation: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> PyResult<T> {
     loop {
         match heap.attempt(&mut operation) {
-            Ok(result) => return Ok(result),
+            Ok(result) => {
+                if heap.is_held_back() {
+                    py.detach(|| heap.hold_back());
+                }
+                return Ok(result);
+            }
             Err(Stalled::Error(error)) => return Err(raised(py, &error)),
             Err(Stalled::Retry(retry)) => {
                 py.detach(|| heap.make_room(&retry)).map_err(|error| raised(py, &error))?;

@@ -39,6 +39,7 @@ def report_object(report: RunReport) -> dict[str, Any]:
         "longest_stall_us": stats.longest_stall_us,
         "stalls": stats.stalls,
         "rest_ms": stats.rest_ms,
+        "held_back_ms": stats.held_back_ms,
         "faults": stats.faults,
         "worker_pages": stats.worker_pages,
         "pages_fixed": stats.pages_fixed,

@@ -61,6 +61,7 @@ def _collector_rows(report: RunReport) -> list[tuple[str, str]]:
         ),
         ("longest operation", f"{microseconds(stats.longest_operation_us)} of one thread inside the heap"),
         ("waits for memory", f"{count(stats.stalls)}, the longest {microseconds(stats.longest_stall_us)}"),
+        ("held back", f"{stats.held_back_ms:,.0f} ms, all threads together"),
         ("faults", f"{count(stats.faults)} served by the threads; {count(stats.worker_pages)} pages by the worker"),
         ("pages", pages),
         ("evacuated", mib(stats.bytes_evacuated)),

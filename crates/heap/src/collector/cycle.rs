@@ -48,9 +48,9 @@ use crate::stats::CycleReport;
 use crate::sync::lock;
 use crate::verify;
 
-/// Regions are evacuated in an ordinary cycle when at most this share of them is alive.
+/// Regions are evacuated in an ordinary cycle when at most this share of them is alive, whatever the need.
 const SPARSE_SHARE: f64 = 0.5;
-/// The same in a full cycle, which is asked for and may cost more.
+/// The same in a full cycle, which is asked for and may cost more, and in an ordinary one where room is needed.
 const FULL_SHARE: f64 = 0.94;
 
 /// Runs one cycle.
@@ -65,6 +65,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     }
 
     marking::clear(shared);
+    allow(shared, shared.pacing.marking_bytes(shared.mover.space.mutator_room_bytes()));
     let mut share = Share::new(shared, kind == Kind::Ordinary);
     let marked = timed(&mut report.mark_ms, || marking::run(shared, &mut share));
     report.rest_ms = share.rested().as_secs_f64() * 1e3;
@@ -72,8 +73,11 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     (report.live_bytes, report.live_objects) = (marked.live_bytes, marked.live_objects);
 
     let plan = timed(&mut report.plan_ms, || {
+        let drained_bytes = shared.mover.space.allocated_bytes() - allocated_before;
+        allow(shared, shared.pacing.spare_bytes(drained_bytes) / 2);
+        shared.throttle.progress(1.0);
         free_dead(shared);
-        let plan = plan::make(&shared.mover, eagerness(shared, full));
+        let plan = plan::make(&shared.mover, eagerness(shared, full, marked.live_bytes, drained_bytes));
         shared.mover.set_source_signature(plan.signature);
         shared.mover.space.release_held();
         plan
@@ -85,6 +89,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     } else {
         before = flip_and_move(shared, &plan, &mut report);
     }
+    shared.throttle.lift();
     report.verified = verify::after_cycle(shared, before);
     counted.report(&shared.mover.counters, &mut report);
     give_back(shared, &plan, allocated_before, &mut report);
@@ -97,7 +102,14 @@ fn flip_and_move(shared: &Shared, plan: &Plan, report: &mut CycleReport) -> Opti
     (report.pause_us, report.fallback) = (flip.pause_us, flip.fallback.clone());
     timed(&mut report.move_ms, || {
         if flip.is_moving {
-            shared.mover.work(|| flip::keep_handler(shared));
+            let space = &shared.mover.space;
+            allow(shared, space.mutator_room_bytes());
+            let (counted, pages) =
+                (Counted::now(&shared.mover.counters), space.charged_bytes() / space.geometry().page_bytes());
+            shared.mover.work(|| {
+                flip::keep_handler(shared);
+                shared.throttle.progress(counted.pages(&shared.mover.counters) as f64 / pages as f64);
+            });
         }
     });
     timed(&mut report.finish_ms, || finish(shared, plan, &flip));
@@ -120,6 +132,14 @@ fn flip_only(shared: &Shared, mut report: CycleReport) -> CycleReport {
     report
 }
 
+/// What mutators may allocate in the part of the cycle that begins now. Under stress, where cycles follow one another anyway,
+/// as much as they like.
+fn allow(shared: &Shared, bytes: u64) {
+    if shared.options.stress_bytes.is_none() {
+        shared.throttle.begin(shared.mover.space.allocated_bytes(), bytes);
+    }
+}
+
 fn timed<T>(duration_ms: &mut f64, f: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let result = f();
@@ -127,10 +147,17 @@ fn timed<T>(duration_ms: &mut f64, f: impl FnOnce() -> T) -> T {
     result
 }
 
-fn eagerness(shared: &Shared, full: bool) -> Eagerness {
+fn eagerness(shared: &Shared, full: bool, live_bytes: u64, drained_bytes: u64) -> Eagerness {
     let stress = shared.options.stress_bytes.is_some();
     let live_share = if stress { 1.0 } else { [SPARSE_SHARE, FULL_SHARE][usize::from(full)] };
-    Eagerness { live_share, always: stress }
+    Eagerness {
+        live_share,
+        live_share_max: live_share.max(FULL_SHARE),
+        used_wanted_bytes: shared.pacing.used_wanted_bytes(live_bytes, drained_bytes),
+        // One who asks for a full cycle waits for it.
+        spare_bytes: if full { 0 } else { shared.pacing.spare_bytes(drained_bytes) },
+        always: stress,
+    }
 }
 
 /// Frees what has no live byte and was in use when marking ended: large objects and whole regions.
@@ -194,6 +221,12 @@ impl Counted {
     fn now(counters: &Counters) -> Self {
         let all = [&counters.fixed, &counters.built, &counters.clean, &counters.faults];
         Self(all.map(|counter| counter.load(std::sync::atomic::Ordering::Relaxed)))
+    }
+
+    /// Pages made ready since.
+    fn pages(&self, counters: &Counters) -> u64 {
+        let now = Self::now(counters).0;
+        (0..3).map(|i| now[i] - self.0[i]).sum()
     }
 
     fn report(&self, counters: &Counters, report: &mut CycleReport) {

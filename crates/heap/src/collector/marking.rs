@@ -60,9 +60,9 @@ pub fn run(shared: &Shared, share: &mut Share<'_>) -> Marked {
     }
     let mut end_us: f64 = 0.0;
     loop {
-        marker.drain(|| share.between());
+        marker.drain(|objects| share.between(objects));
         shared.logs.take().into_iter().for_each(|value| marker.push(value));
-        marker.drain(|| share.between());
+        marker.drain(|objects| share.between(objects));
         let (born, pause_us) = shared.rendezvous(|mutators| try_end(shared, mutators, &mut marker));
         end_us = end_us.max(pause_us);
         if let Some(born) = born {

@@ -7,3 +7,4 @@ pub mod marking;
 pub mod monitor;
 pub mod pacing;
 pub mod share;
+pub mod throttle;

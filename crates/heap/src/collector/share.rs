@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use subduct_kernel::time::processor_time;
 
 use crate::shared::Shared;
-use crate::sync::is_simulated;
+use crate::sync::{is_simulated, lock};
 
 /// Work between two looks at the clocks.
 const SLICE: Duration = Duration::from_millis(1);
@@ -34,6 +34,7 @@ pub struct Share<'h> {
     began: Instant,
     processor_began: Duration,
     rested: Duration,
+    objects_expected: u64,
 }
 
 impl<'h> Share<'h> {
@@ -48,11 +49,13 @@ impl<'h> Share<'h> {
             began: Instant::now(),
             processor_began: processor_time(),
             rested: Duration::ZERO,
+            objects_expected: lock(&shared.figures).live_objects,
         }
     }
 
-    /// Rests, if it is time to.
-    pub fn between(&mut self) {
+    /// Tells mutators how far marking is, and rests, if it is time to.
+    pub fn between(&mut self, objects: u64) {
+        self.shared.throttle.progress(objects as f64 / self.objects_expected.max(1) as f64);
         if !self.is_patient {
             return;
         }

@@ -14,6 +14,12 @@ use crate::space::{RegionId, Role, Shortage, Space, Window};
 pub struct Eagerness {
     /// Regions with at most this share of their resident bytes alive are evacuated.
     pub live_share: f64,
+    /// So are others with at most this share, the sparsest first, while more than `used_wanted_bytes` would stay in use.
+    pub live_share_max: f64,
+    /// See `live_share_max`.
+    pub used_wanted_bytes: u64,
+    /// Room to leave to mutators.
+    pub spare_bytes: u64,
     /// Evacuate even where no region is gained.
     pub always: bool,
 }
@@ -69,8 +75,9 @@ struct Layout<'m> {
 #[must_use]
 pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
     let mut plan = Plan::default();
+    let live_share = share_needed(mover, eagerness);
     for window in Window::ALL {
-        let chosen = choose(mover, window, eagerness, &mut plan);
+        let chosen = choose(mover, window, live_share, eagerness, &mut plan);
         let left = chosen.iter().map(|id| mover.space.regions.get(*id).live_bytes()).sum();
         let mut layout = Layout { mover, window, at: None, left };
         for id in chosen {
@@ -92,23 +99,44 @@ pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
     plan
 }
 
+/// The share of live bytes up to which regions have to be evacuated: see [`Eagerness`].
+fn share_needed(mover: &Mover, eagerness: Eagerness) -> f64 {
+    let space = &mover.space;
+    let mut used = space.budget_bytes().saturating_sub(space.collector_room_bytes());
+    let mut all: Vec<_> = Window::ALL.into_iter().flat_map(|window| candidates(space, window)).collect();
+    all.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    let mut needed = eagerness.live_share;
+    for (id, share) in all {
+        if share > eagerness.live_share {
+            if share > eagerness.live_share_max || used <= eagerness.used_wanted_bytes {
+                break;
+            }
+            needed = share;
+        }
+        let region = space.regions.get(id);
+        used = used.saturating_sub(region.resident_bytes().saturating_sub(region.live_bytes()));
+    }
+    needed
+}
+
+/// The regions of a window that may be evacuated, each with the share of its resident bytes that is alive.
+fn candidates(space: &Space, window: Window) -> impl Iterator<Item = (RegionId, f64)> {
+    space.regions.iter(window).filter_map(|(id, region)| {
+        let is_candidate = space.held_role(id) == Some(Role::Small) && region.live_bytes() > 0;
+        is_candidate.then(|| (id, region.live_bytes() as f64 / region.resident_bytes().max(1) as f64))
+    })
+}
+
 /// The regions of a window that are worth evacuating, in address order, as many as there is room to build
 /// destinations for.
-fn choose(mover: &Mover, window: Window, eagerness: Eagerness, plan: &mut Plan) -> Vec<RegionId> {
+fn choose(mover: &Mover, window: Window, live_share: f64, eagerness: Eagerness, plan: &mut Plan) -> Vec<RegionId> {
     let space = &mover.space;
-    let share = |id: RegionId| {
-        let region = space.regions.get(id);
-        region.live_bytes() as f64 / region.resident_bytes().max(1) as f64
-    };
-    let candidates = space
-        .regions
-        .iter(window)
-        .filter(|(id, region)| space.held_role(*id) == Some(Role::Small) && region.live_bytes() > 0);
-    let mut chosen: Vec<_> = candidates.map(|(id, _)| id).filter(|id| share(*id) <= eagerness.live_share).collect();
-    chosen.sort_by(|a, b| share(*a).total_cmp(&share(*b)));
+    let mut chosen: Vec<_> = candidates(space, window).filter(|(_, share)| *share <= live_share).collect();
+    chosen.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    let mut chosen: Vec<_> = chosen.into_iter().map(|(id, _)| id).collect();
     // To spare: the last step of each window's last destination, and in every destination the room that the next object
     // is too large for, an eighth of a region at most.
-    let mut room = space.collector_room_bytes().saturating_sub(2 * POPULATE_BYTES) / 8 * 7;
+    let mut room = space.collector_room_bytes().saturating_sub(2 * POPULATE_BYTES + eagerness.spare_bytes) / 8 * 7;
     let affordable = chosen.iter().take_while(|id| {
         let live = space.regions.get(**id).live_bytes();
         let fits = live <= room;

@@ -125,15 +125,16 @@ impl<'h> Marker<'h> {
         Header::from_bits(self.space.windows.word(self.space.windows.view(), object.offset()).load(Ordering::Acquire))
     }
 
-    /// Marks until nothing is left to do. Calls `between` every thousand steps or so.
-    pub fn drain(&mut self, mut between: impl FnMut()) {
+    /// Marks until nothing is left to do. Calls `between` every thousand steps or so, with the number of
+    /// objects marked so far.
+    pub fn drain(&mut self, mut between: impl FnMut(u64)) {
         let mut steps = 0;
         loop {
             while let Some(task) = self.worklist.pop() {
                 self.scan(task);
                 steps += 1;
                 if steps % STEPS == 0 {
-                    between();
+                    between(self.objects);
                 }
             }
             self.found.take().for_each(|object| self.look_up(object));

@@ -63,6 +63,8 @@ pub struct Mutator {
     pub shortages: AtomicU32,
     /// Its operation took a chunk: memory for the next one can be made resident while no collector waits for this thread.
     pub has_refilled: AtomicBool,
+    /// How long it is to sleep, outside, before its next operation, in microseconds. Read and written by the owner only.
+    pub sleep_us: AtomicU32,
     /// What its operation wished for last was not to be had. Read and written by the owner only.
     pub wish_declined: AtomicBool,
     /// Whether it is outside only because its operation polls. Written by the owner while it is inside.

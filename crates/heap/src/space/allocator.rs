@@ -482,18 +482,26 @@ impl Space {
         }
     }
 
-    /// Punches pooled regions out until at most `limit_bytes` stay resident in the pool. One region for each time the
-    /// lock is held.
+    /// Punches pooled regions out until at most `limit_bytes` stay resident in the pool. The lock is not held meanwhile: mutators
+    /// that need a chunk would wait until all is done.
     pub fn trim_pool(&self, limit_bytes: u64) {
-        loop {
-            let state = &mut *self.lock();
-            if self.pooled_bytes(state) <= limit_bytes {
-                return;
-            }
-            let victim = state.iter_mut().find_map(|lists| lists.pooled.pop_last());
-            let Some(id) = victim else { return };
+        while let Some(id) = self.take_pooled(limit_bytes) {
             self.punch(id);
-            self.put_back(state, id);
+            self.put_back(&mut self.lock(), id);
         }
+    }
+
+    /// Takes a region out of the pool, if more than `limit_bytes` are resident there. It is still charged.
+    fn take_pooled(&self, limit_bytes: u64) -> Option<RegionId> {
+        let state = &mut *self.lock();
+        if self.pooled_bytes(state) <= limit_bytes {
+            return None;
+        }
+        let id = state.iter_mut().find_map(|lists| lists.pooled.pop_last())?;
+        let region = self.regions.get(id);
+        // Nobody's large object: neither a part of a run of free regions, nor of a neighbour's that is being freed.
+        region.set_head(id);
+        region.take(Role::Reserved, self.era.load(Ordering::Relaxed));
+        Some(id)
     }
 }

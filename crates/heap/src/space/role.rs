@@ -10,7 +10,7 @@ use crate::sync::{AtomicU8, AtomicU32, Ordering, point};
 ///
 /// ```text
 ///  Free -> Small -> Source -> Free          Free -> Destination -> Small
-///  Free -> Reserved -> LargeHead, LargeTail -> Free      Free -> Handles
+///  Free -> Reserved -> LargeHead, LargeTail -> Free      Free -> Handles      Free -> Reserved -> Free
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -23,7 +23,7 @@ pub enum Role {
     Source,
     /// Being built from sources.
     Destination,
-    /// Taken for a large object that is about to be made.
+    /// Taken for a large object that is about to be made, or while its pages go back to the machine.
     Reserved,
     /// A large object starts here.
     LargeHead,
