@@ -46,6 +46,11 @@ def register(page: int, pages: int, mode: RegisterMode, fd: int = UFFD) -> Call:
     return call("uffd_register", fd, at(page), pages * PAGE, mode)
 
 
+def unregister(page: int, pages: int, fd: int = UFFD) -> Call:
+    """Ends their registration."""
+    return call("uffd_unregister", fd, at(page), pages * PAGE)
+
+
 CASES: dict[str, tuple[Call, ...]] = {
     "shared memory shows the same pages in the old range": (
         move(0, 8, 20, LEAVE), call("peek", at(1)), call("peek", at(21)), call("poke", at(1), 7), call("peek", at(21)),
@@ -135,6 +140,10 @@ CASES: dict[str, tuple[Call, ...]] = {
     ),
     "reading private memory makes no page of its own": (
         file(20, 2, 0, PRIVATE), call("peek", at(20)), call("poke", at(0), 9), call("peek", at(20)),
+    ),
+    "parts are registered, and join what is beside them": (
+        file(20, 8, 0), register(23, 1, RegisterMode.MISSING), register(22, 1, RegisterMode.MISSING),
+        register(20, 4, RegisterMode.MISSING), unregister(23, 1), unregister(21, 1), unregister(20, 4),
     ),
     "a mapping may move to where nothing is": (
         anonymous(20, 2), call("poke", at(20), 4), call("mremap", at(20), 2 * PAGE, 2 * PAGE, RemapFlag.MAYMOVE | RemapFlag.DONTUNMAP, 0),

@@ -189,6 +189,7 @@ MUTATIONS = (
     with_error("uffd.other-descriptor", EINVAL),
     without("uffd.minor-anonymous"),
     without("uffd.unregister-foreign"),
+    without("uffd.inside-merges-behind"),
     with_error("uffd.continue-hole", ENOENT),
     with_error("uffd.fill-unregistered", EINVAL),
     without("memfd.shrink-sealed"),

@@ -160,6 +160,16 @@ def test_minor_faults_on_shared_memory_came_in_5_14(version: str) -> None:
     assert raised.value.rule.id == "uffd.minor-shmem"
 
 
+@pytest.mark.parametrize(("version", "pages"), [("6.3", [2, 1, 1]), ("6.4", [2, 2])])
+def test_what_is_registered_inside_a_mapping_joins_what_is_behind_it_since_6_4(version: str, pages: list[int]) -> None:
+    space = AddressSpace(version)
+    view = space.mmap(0, 4 * PAGE, Prot.READ | Prot.WRITE, MapFlag.SHARED | MapFlag.ANONYMOUS)
+    space.userfaultfd(4)
+    space.uffd_register(4, view + 3 * PAGE, PAGE, RegisterMode.MISSING)
+    space.uffd_register(4, view + 2 * PAGE, PAGE, RegisterMode.MISSING)
+    assert [mapping.pages for mapping in space.mappings] == pages
+
+
 def test_the_example_of_the_package() -> None:
     import subduct.model
 

@@ -167,6 +167,13 @@ USERFAULTFD_RULES = (
         "uffd_lock_vma()",
         since=Version(6, 9),
     ),
+    Rule(
+        "uffd.inside-merges-behind",
+        None,
+        "A part that is registered or unregistered may be merged with the mapping behind it, also where it begins inside a mapping.",
+        "userfaultfd_register(), which passed vma_merge() the offset of the whole mapping before (until 6.4)",
+        since=Version(6, 4),
+    ),
     Rule("uffd.poison", None, "UFFDIO_POISON is among the calls of a registered range.", "userfaultfd(2)", since=Version(6, 6)),
     Rule("uffd.move", None, "UFFDIO_MOVE is among the calls of a registered range.", "userfaultfd(2)", since=Version(6, 8)),
 )  # fmt: skip

@@ -78,21 +78,23 @@ class Layout:
             self.add(rest)
         return mapping
 
-    def add_merged(self, mapping: Mapping) -> Mapping:
-        """Adds a mapping to a free range, and merges it with its neighbours where the kernel does: the mapping that
-        contains it afterwards."""
+    def add_merged(self, mapping: Mapping, *, behind: bool = True) -> Mapping:
+        """Adds a mapping to a free range, and merges it with its neighbours where the kernel does, with the one behind only if
+        `behind`: the mapping that contains it afterwards."""
         left, right = self._neighbours(mapping)
         joins_left = left is not None and self._continues(left, mapping) and self._anon_fits(left, mapping)
-        joins_right = right is not None and self._continues(mapping, right) and self._anon_fits(right, mapping)
+        joins_right = (
+            behind and right is not None and self._continues(mapping, right) and self._anon_fits(right, mapping)
+        )
         if joins_left and joins_right and not _anon_same(left, right):
             joins_right = False
         return self._join(mapping, left if joins_left else None, right if joins_right else None)
 
-    def settle(self, mapping: Mapping) -> Mapping:
-        """Merges a mapping that has just changed with its neighbours where the kernel does: the mapping that contains it
+    def settle(self, mapping: Mapping, *, behind: bool = True) -> Mapping:
+        """Merges a mapping that has just changed with its neighbours, as `add_merged`: the mapping that contains it
         afterwards."""
         self.remove(mapping)
-        return self.add_merged(mapping)
+        return self.add_merged(mapping, behind=behind)
 
     def grow(self, mapping: Mapping, length: int, *, merges: bool) -> None:
         """Makes a mapping longer by as many free bytes behind it; `merges` says whether it may then join the next."""

@@ -58,9 +58,7 @@ def register(state: State, fd: int, address: int, length: int, mode: int) -> int
         present = _at(state, begin)
         if present.registration is not None and present.registration.mode & mode == mode:
             continue
-        part = state.change(present, begin, stop)
-        part.registration = registration
-        state.layout.settle(part)
+        _set_registration(state, present, begin, stop, registration)
     return _calls(state, RegisterMode(mode))
 
 
@@ -78,9 +76,14 @@ def unregister(state: State, fd: int, address: int, length: int) -> None:
     for begin, stop in [(max(address, each.start), min(end, each.end)) for each in mappings]:
         mapping = _at(state, begin)
         if mapping.registration is not None:
-            part = state.change(mapping, begin, stop)
-            part.registration = None
-            state.layout.settle(part)
+            _set_registration(state, mapping, begin, stop, None)
+
+
+def _set_registration(state: State, mapping: Mapping, begin: int, stop: int, registration: Registration | None) -> None:
+    behind = begin == mapping.start or state.book.holds("uffd.inside-merges-behind")
+    part = state.change(mapping, begin, stop)
+    part.registration = registration
+    state.layout.settle(part, behind=behind)
 
 
 def _check_descriptor(state: State, fd: int) -> None:

@@ -382,9 +382,7 @@ impl Space {
             id == first || (matches!(region.role(), Role::LargeTail | Role::Reserved) && region.head() == first)
         };
         let run: Vec<_> = (first.0..end).map(RegionId).take_while(|id| mine(*id)).collect();
-        for id in run {
-            self.put_back(state, id);
-        }
+        run.into_iter().for_each(|id| self.put_back(state, id));
     }
 
     /// A region for handles, with its first step resident.
@@ -482,26 +480,20 @@ impl Space {
         }
     }
 
-    /// Punches pooled regions out until at most `limit_bytes` stay resident in the pool. The lock is not held meanwhile: mutators
-    /// that need a chunk would wait until all is done.
+    /// Punches pooled regions out until at most `limit_bytes` stay resident in the pool, without the lock: mutators need it.
     pub fn trim_pool(&self, limit_bytes: u64) {
-        while let Some(id) = self.take_pooled(limit_bytes) {
+        loop {
+            let mut state = self.lock();
+            let is_over = self.pooled_bytes(&state) > limit_bytes;
+            let Some(id) = state.iter_mut().filter(|_| is_over).find_map(|lists| lists.pooled.pop_last()) else {
+                return;
+            };
+            // Still charged, and nobody's: no part of a run of free regions, nor of a neighbour that is being freed.
+            self.regions.get(id).set_head(id);
+            self.regions.get(id).set_role(Role::Reserved);
+            drop(state);
             self.punch(id);
             self.put_back(&mut self.lock(), id);
         }
-    }
-
-    /// Takes a region out of the pool, if more than `limit_bytes` are resident there. It is still charged.
-    fn take_pooled(&self, limit_bytes: u64) -> Option<RegionId> {
-        let state = &mut *self.lock();
-        if self.pooled_bytes(state) <= limit_bytes {
-            return None;
-        }
-        let id = state.iter_mut().find_map(|lists| lists.pooled.pop_last())?;
-        let region = self.regions.get(id);
-        // Nobody's large object: neither a part of a run of free regions, nor of a neighbour's that is being freed.
-        region.set_head(id);
-        region.take(Role::Reserved, self.era.load(Ordering::Relaxed));
-        Some(id)
     }
 }
