@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use subduct_heap::object::{Key, Kind, Outgoing, Scalar, Value, dict, list, outgoing};
 use subduct_heap::simulator::scheduler::{random, simulate};
+use subduct_heap::space::layout::LARGE_BYTES;
 use subduct_heap::sync::spawn;
 use subduct_heap::{Delivery, Error, Fallbacks, Handle, Heap, Op, Options, Recycle, Retry};
 
@@ -44,6 +45,8 @@ struct Mutator<'h> {
     shelved: BTreeMap<usize, String>,
 }
 
+/// Keys under which there may be large objects: together a quarter of the budget.
+const LARGE_KEYS: i64 = 4;
 /// Slots of a shelf: some pages.
 const SHELF: usize = 1200;
 
@@ -76,9 +79,12 @@ impl<'h> Mutator<'h> {
         }
     }
 
-    /// Stores a new text, or a new list of one.
+    /// Stores a new text, or a new list of one. Under a few keys the texts may be large objects, in regions of their own.
     fn store(&mut self, key: i64) {
-        let text = format!("{key}:{}", "x".repeat(self.random.random_range(0..200)));
+        let is_large = self.random.random_bool(0.05);
+        let key = if is_large { key % LARGE_KEYS } else { key };
+        let length = self.random.random_range(0..200) + if is_large { LARGE_BYTES as usize } else { 0 };
+        let text = format!("{key}:{}", "x".repeat(length));
         let nested = self.random.random_bool(0.5);
         let stored = self.heap.run(|op| {
             let value = Scalar::Str(text.as_bytes());

@@ -14,7 +14,7 @@ use super::layout::{CHUNK_BYTES, Geometry, POPULATE_BYTES, REGION_BYTES, RegionI
 use super::region::RegionTable;
 use super::role::Role;
 use super::windows::Windows;
-use crate::sync::lock;
+use crate::sync::{lock, point};
 
 /// Part of a region handed to one mutator: offsets of its first byte and behind its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -492,6 +492,7 @@ impl Space {
             self.regions.get(id).set_head(id);
             self.regions.get(id).set_role(Role::Reserved);
             drop(state);
+            point();
             self.punch(id);
             self.put_back(&mut self.lock(), id);
         }
