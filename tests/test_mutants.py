@@ -1,7 +1,6 @@
 """`make mutants`: the defects still apply, cover every area and name tests that there are."""
 
 import re
-import re
 import subprocess
 import sys
 from collections import Counter
