@@ -42,7 +42,7 @@ TOOLS := $(VENV)/.tools
 BENCH := target/bench
 PACKAGE := $(VENV)/.package
 # Folders are in the list so that a removed file is noticed too.
-SOURCES := pyproject.toml README.md Cargo.toml Cargo.lock man/subduct.1 man/mremap_dontunmap.7 \
+SOURCES := pyproject.toml README.md Cargo.toml Cargo.lock .cargo/config.toml man/subduct.1 man/mremap_dontunmap.7 \
 	$(shell find crates src -name __pycache__ -prune -o \( -type d -o -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name py.typed \) -print)
 STAGE := .ci/stage
 
@@ -73,6 +73,7 @@ lint: setup ## Formatters, linters, strict types, stubs against the built module
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy -p subduct-heap --all-targets --features simulate --locked -- -D warnings
+	cargo clippy -p subduct-heap --all-targets --features sanitize --locked -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
