@@ -58,6 +58,9 @@ CASES: dict[str, tuple[Call, ...]] = {
     "private memory shows zeros in the old range": (
         anonymous(20, 2), call("poke", at(20), 5), move(20, 2, 30, LEAVE), call("peek", at(20)), call("peek", at(30)),
     ),
+    "pages leave the middle of a charged mapping, and another follows": (
+        anonymous(20, 5), file(28, 2, 0), move(21, 2, 40, LEAVE),
+    ),
     "a private page of a file shows the file again": (
         file(20, 2, 0, PRIVATE), call("poke", at(20), 5), move(20, 2, 30, LEAVE), call("peek", at(20)), call("peek", at(30)),
     ),

@@ -173,6 +173,7 @@ MUTATIONS = (
     having("mremap.unlocks-part"),
     without("mremap.locked-leak"),
     having("mremap.account-lost"),
+    having("mremap.account-spills"),
     without("mremap.old-stays-registered"),
     without("mremap.new-unregistered"),
     without("mremap.unwritten-reindexed"),

@@ -126,6 +126,13 @@ MREMAP_RULES = (
         until=Version(6, 18),
     ),
     Rule(
+        "mremap.account-spills",
+        None,
+        "MREMAP_DONTUNMAP of pages inside a charged mapping has the next mapping, whatever it is, charged, too (VM_ACCOUNT).",
+        "move_vma(), as if it had split the mapping; seen on Debian's 5.10, and not on its 6.1",
+        until=Version(5, 11),
+    ),
+    Rule(
         "mremap.old-stays-registered",
         None,
         "The mapping that MREMAP_DONTUNMAP leaves behind keeps its registration with userfaultfd.",
