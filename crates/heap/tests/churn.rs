@@ -378,17 +378,26 @@ fn wander(delivery: Delivery) {
     heap.verify().unwrap();
 }
 
-/// So that nobody waits for a cycle to end, where memory is scarce.
-#[test]
-fn mutators_that_allocate_faster_than_the_collector_marks_are_held_back() {
-    let heap = Heap::new(Options { budget_bytes: 64 << 20, ..Options::default() }).unwrap();
+/// A heap with 300,000 tuples in a list.
+fn with_records(budget_bytes: u64) -> Heap {
+    let heap = Heap::new(Options { budget_bytes, ..Options::default() }).unwrap();
     let records = heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();
-    let new_tuple = |op: &mut Op<'_>| tuple::new(op, 7).and_then(|tuple| op.handle_new(tuple));
     for _ in 0..300_000 {
         let record = heap.run(new_tuple).unwrap();
         heap.run(|op| list::push(op, op.handle_get(records), &Scalar::Object(record))).unwrap();
         heap.drop_handle(record);
     }
+    heap
+}
+
+fn new_tuple(op: &mut Op<'_>) -> Result<Handle, Retry> {
+    tuple::new(op, 7).and_then(|tuple| op.handle_new(tuple))
+}
+
+/// So that nobody waits for a cycle to end, where memory is scarce.
+#[test]
+fn mutators_that_allocate_faster_than_the_collector_marks_are_held_back() {
+    let heap = with_records(64 << 20);
     let held_back = || heap.stats().unwrap().held_back_ms > 0.0;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -413,14 +422,7 @@ fn mutators_that_allocate_faster_than_the_collector_marks_are_held_back() {
 /// In cycles that nobody asked for; who waits for a collection is not kept waiting.
 #[test]
 fn marking_rests_where_processors_are_short() {
-    let heap = Heap::new(Options { budget_bytes: 512 << 20, ..Options::default() }).unwrap();
-    let records = heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();
-    let new_tuple = |op: &mut Op<'_>| tuple::new(op, 7).and_then(|tuple| op.handle_new(tuple));
-    for _ in 0..300_000 {
-        let record = heap.run(new_tuple).unwrap();
-        heap.run(|op| list::push(op, op.handle_get(records), &Scalar::Object(record))).unwrap();
-        heap.drop_handle(record);
-    }
+    let heap = with_records(512 << 20);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _stopping = Stop(&stop);

@@ -86,10 +86,10 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     let mut before = None;
     if plan.sources.is_empty() {
         shared.rendezvous(|_| shared.set_barrier(0));
+        shared.throttle.lift();
     } else {
         before = flip_and_move(shared, &plan, &mut report);
     }
-    shared.throttle.lift();
     report.verified = verify::after_cycle(shared, before);
     counted.report(&shared.mover.counters, &mut report);
     give_back(shared, &plan, allocated_before, &mut report);
@@ -113,6 +113,7 @@ fn flip_and_move(shared: &Shared, plan: &Plan, report: &mut CycleReport) -> Opti
         }
     });
     timed(&mut report.finish_ms, || finish(shared, plan, &flip));
+    shared.throttle.lift();
     flip.before
 }
 
