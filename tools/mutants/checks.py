@@ -110,6 +110,7 @@ CHECKS = {
         Check("lib", ("--lib",)),
         Check("loom", ("--release", "--lib"), tests="loom", environment={"RUSTFLAGS": "--cfg loom"}, target="loom"),
         Check("degraded", ("--test", "degraded")),
+        Check("takeover", ("--test", "takeover")),
         Check("memory", ("--test", "memory")),
         Check("churn", ("--test", "churn")),
     )

@@ -40,8 +40,8 @@ static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(std::ptr::null_mut());
 /// The thread that last handed a signal on, and how far down the list it went.
 static FORWARDED_BY: AtomicI32 = AtomicI32::new(0);
 static FORWARDED_DEPTH: AtomicU32 = AtomicU32::new(0);
-/// The thread whose fault somebody else's handler saw last, since a fault was served.
-static TAKEOVER_BY: AtomicI32 = AtomicI32::new(0);
+/// The thread inside an operation whose fault was not ours and was handed on last; 0 since a fault was served.
+static FOREIGN_FAULT_OF: AtomicI32 = AtomicI32::new(0);
 /// Whether somebody is changing `HEAPS` or the disposition: see [`Changing`].
 static IS_CHANGING: AtomicBool = AtomicBool::new(false);
 static LATE_ADDRESS: AtomicUsize = AtomicUsize::new(0);
@@ -177,7 +177,7 @@ fn serve_heap(mover: &Mover, address: usize, offset: usize) -> bool {
     if mover.is_moving() {
         mover.counters.faults.fetch_add(1, Ordering::Relaxed);
         mover.serve(offset as u64);
-        TAKEOVER_BY.store(0, Ordering::Relaxed);
+        FOREIGN_FAULT_OF.store(0, Ordering::Relaxed);
         return true;
     }
     // The move ended between the fault and here: the access goes through when it is tried again. If it does not, for
@@ -189,19 +189,14 @@ fn serve_heap(mover: &Mover, address: usize, offset: usize) -> bool {
 }
 
 /// Whether a signal that this thread sent to itself means that somebody took SIGBUS over during a move, got a fault that was
-/// ours, put our handler back and raised the signal again. Nothing is to be done then: the access is tried again, and if
-/// it was not ours, the next signal is the kernel's own. Once in a row for each thread.
+/// ours, put our handler back and raised the signal again. Nothing is to be done then: the access is tried again, also when
+/// the move has ended meanwhile. A thread inside an operation runs nothing else that could raise the signal, except for
+/// handlers that we handed a foreign fault to; if the fault was a foreign one that we have not seen, the kernel's own signal
+/// comes next, and is handed on. (A SIGBUS that another thread of this process sends to one inside an operation looks the same
+/// and is lost; nobody has a use for that.)
 fn is_late_takeover(thread: i32) -> bool {
-    // A thread inside an operation runs nothing that could raise the signal for another reason.
-    let moving = HEAPS.iter().any(|entry| {
-        entry.active.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: as in `serve`: in use, and counted active.
-        let moving = entry.start.load(Ordering::SeqCst) != 0
-            && unsafe { entry.mover.load(Ordering::Relaxed).as_ref() }.is_some_and(Mover::is_moving);
-        entry.active.fetch_sub(1, Ordering::SeqCst);
-        moving
-    });
-    moving && is_this_thread_inside() && TAKEOVER_BY.swap(thread, Ordering::Relaxed) != thread
+    // Relaxed: a thread reads what it wrote itself. If another overwrote it, the access is tried, and handed on, once more.
+    is_this_thread_inside() && FOREIGN_FAULT_OF.load(Ordering::Relaxed) != thread
 }
 
 /// Hands a signal on to whoever had it before us.
@@ -211,12 +206,15 @@ fn is_late_takeover(thread: i32) -> bool {
 /// older handler, and in the end to the default action.
 fn forward(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: gettid and getpid have no preconditions; with SA_SIGINFO the kernel passes a valid siginfo.
-    let (thread, raised) = unsafe {
+    let (thread, raised, fault) = unsafe {
         let sent = (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid();
-        (libc::gettid(), sent)
+        (libc::gettid(), sent, (*info).si_code > 0)
     };
     if raised && is_late_takeover(thread) {
         return;
+    }
+    if fault && is_this_thread_inside() {
+        FOREIGN_FAULT_OF.store(thread, Ordering::Relaxed);
     }
     let again = raised && FORWARDED_BY.swap(thread, Ordering::Relaxed) == thread;
     let depth = if again { FORWARDED_DEPTH.load(Ordering::Relaxed) + 1 } else { 0 };

@@ -1,0 +1,108 @@
+//! Handlers of last resort, as Python's faulthandler is one: they take SIGBUS when they like, and on a fault put back what
+//! they found and raise the signal again. A fault of a heap that they see costs a retry; a fault of somebody else's ends the
+//! process, as it would have without a heap.
+
+use std::io::Error;
+use std::mem;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use subduct_heap::object::{Key, Scalar, dict};
+use subduct_heap::{Delivery, Handle, Heap, Options};
+
+/// What the handler of last resort found. Leaked, because a handler may be running in it.
+static FOUND: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
+static REPORTS: AtomicU32 = AtomicU32::new(0);
+/// Set in the process that is to die, to the way it does.
+const DIE: &str = "SUBDUCT_TEST_TAKEOVER";
+
+extern "C" fn last_resort(signal: i32) {
+    REPORTS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: `take` stored a valid disposition before it installed this handler; both calls are async-signal-safe.
+    unsafe {
+        libc::sigaction(signal, FOUND.load(Ordering::Acquire), ptr::null_mut());
+        libc::raise(signal);
+    }
+}
+
+/// Takes SIGBUS away from whoever has it, once.
+fn take() {
+    // SAFETY: all-zero sigactions are valid values; all outlive the calls, and the handler lives for ever.
+    unsafe {
+        let mut found: libc::sigaction = mem::zeroed();
+        assert_eq!(libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut found), 0, "{}", Error::last_os_error());
+        assert_ne!(found.sa_sigaction, last_resort as *const () as usize, "it would find itself");
+        FOUND.store(Box::into_raw(Box::new(found)), Ordering::Release);
+        let mut new: libc::sigaction = mem::zeroed();
+        new.sa_sigaction = last_resort as *const () as usize;
+        new.sa_flags = libc::SA_NODEFER;
+        assert_eq!(libc::sigaction(libc::SIGBUS, &raw const new, ptr::null_mut()), 0, "{}", Error::last_os_error());
+    }
+}
+
+fn heap() -> (Heap, Handle) {
+    let heap = Heap::new(Options { delivery: Some(Delivery::Sigbus), ..Options::default() }).unwrap();
+    let records = heap.run(|op| dict::new(op, 0).and_then(|records| op.handle_new(records))).unwrap();
+    heap.collect().unwrap();
+    (heap, records)
+}
+
+/// Touches a page whose file ends before it.
+fn touch_truncated_file() {
+    // SAFETY: a mapping of our own; reading it raises SIGBUS, which is what it is for.
+    unsafe {
+        let file = libc::memfd_create(c"truncated".as_ptr(), 0);
+        assert_eq!(libc::ftruncate(file, 4096), 0, "{}", Error::last_os_error());
+        let page = libc::mmap(ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_SHARED, file, 0);
+        assert_ne!(page, libc::MAP_FAILED, "{}", Error::last_os_error());
+        assert_eq!(libc::ftruncate(file, 0), 0, "{}", Error::last_os_error());
+        page.cast::<u8>().read_volatile();
+    }
+}
+
+#[test]
+fn a_fault_that_somebody_else_saw_first_is_tried_again_whenever_its_move_ended() {
+    let (heap, records) = heap();
+    for number in 0..20 {
+        heap.run(|op| {
+            // What is left of a fault whose move has ended when the signal is raised again: no heap is moving, and no fault
+            // of a heap is served in between.
+            take();
+            // SAFETY: raise has no preconditions.
+            assert_eq!(unsafe { libc::raise(libc::SIGBUS) }, 0);
+            dict::insert(op, op.handle_get(records), &Key::Int(number), &Scalar::Int(number)).map(drop)
+        })
+        .unwrap();
+    }
+    assert_eq!(REPORTS.load(Ordering::Relaxed), 20);
+    assert_eq!(heap.run(|op| dict::len(op, op.handle_get(records))).unwrap(), 20);
+    heap.verify().unwrap();
+}
+
+#[test]
+fn a_foreign_fault_inside_an_operation_ends_the_process() {
+    let name = "a_foreign_fault_inside_an_operation_ends_the_process";
+    if let Some(way) = std::env::var_os(DIE) {
+        let (heap, _) = heap();
+        if way != "alone" {
+            take();
+        }
+        if way == "taken back" {
+            // The heap hands on to the handler of last resort, which hands back to the heap.
+            heap.collect().unwrap();
+        }
+        heap.run(|_| {
+            touch_truncated_file();
+            Ok(())
+        })
+        .unwrap();
+        panic!("the fault was nobody's");
+    }
+    for way in ["alone", "taken", "taken back"] {
+        let this = std::env::current_exe().unwrap();
+        let died = Command::new(this).args(["--exact", name]).env(DIE, way).output().unwrap();
+        assert_eq!(died.status.signal(), Some(libc::SIGBUS), "{way}: {died:?}");
+    }
+}
