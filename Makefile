@@ -117,7 +117,7 @@ fuzz: fuzz-build ## Look for FUZZ_SECONDS (600) for a program on which the conta
 fuzz-keep: fuzz-build ## Keep what the fuzzer found: as few small inputs as cover as much, in fuzz/corpus
 	@rm -rf target/fuzz/kept
 	@mkdir -p target/fuzz/corpus target/fuzz/kept fuzz/artifacts $(CORPUS)
-	$(FUZZ) -merge=1 $(FUZZ_OPTIONS) target/fuzz/kept $(CORPUS) target/fuzz/corpus
+	$(FUZZ) -set_cover_merge=1 $(FUZZ_OPTIONS) target/fuzz/kept $(CORPUS) target/fuzz/corpus
 	@rm -rf $(CORPUS) && mv target/fuzz/kept $(CORPUS)
 
 .PHONY: mutants

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use subduct_heap::object::{Key, Scalar, dict};
 use subduct_heap::{Delivery, Handle, Heap, Options};
 
-/// What the handler of last resort found. Leaked, because a handler may be running in it.
+/// What the handler of last resort found.
 static FOUND: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 static REPORTS: AtomicU32 = AtomicU32::new(0);
 /// Set in the process that is to die, to the way it does.
@@ -27,14 +27,16 @@ extern "C" fn last_resort(signal: i32) {
     }
 }
 
-/// Takes SIGBUS away from whoever has it, once.
+/// Takes SIGBUS away from whoever has it, once. Called by one thread, which is not inside the handler.
 fn take() {
-    // SAFETY: all-zero sigactions are valid values; all outlive the calls, and the handler lives for ever.
+    // SAFETY: all-zero sigactions are valid values; all outlive the calls, and the handler lives for ever. What was found before
+    // came from a box, and no handler looks at it.
     unsafe {
         let mut found: libc::sigaction = mem::zeroed();
         assert_eq!(libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut found), 0, "{}", Error::last_os_error());
         assert_ne!(found.sa_sigaction, last_resort as *const () as usize, "it would find itself");
-        FOUND.store(Box::into_raw(Box::new(found)), Ordering::Release);
+        let before = FOUND.swap(Box::into_raw(Box::new(found)), Ordering::AcqRel);
+        drop((!before.is_null()).then(|| Box::from_raw(before)));
         let mut new: libc::sigaction = mem::zeroed();
         new.sa_sigaction = last_resort as *const () as usize;
         new.sa_flags = libc::SA_NODEFER;

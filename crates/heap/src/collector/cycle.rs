@@ -196,9 +196,8 @@ fn finish(shared: &Shared, plan: &Plan, flip: &Flip) {
 fn give_back(shared: &Shared, plan: &Plan, allocated_before: u64, report: &mut CycleReport) {
     let space = &shared.mover.space;
     space.trim_pool(shared.pacing.pool_bytes(report.full));
-    let used = space.budget_bytes().saturating_sub(space.collector_room_bytes());
     let allocated = space.allocated_bytes();
-    shared.pacing.after_cycle(allocated, report.live_bytes, used, allocated - allocated_before);
+    shared.pacing.after_cycle(allocated, report.live_bytes, space.used_bytes(), allocated - allocated_before);
     report.resident_bytes = space.windows.file().resident_bytes().unwrap_or(0);
     report.truncated = plan.truncated;
     report.regions_evacuated = plan.sources.len() as u64;
@@ -240,13 +239,15 @@ impl Counted {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 
     use super::*;
     use crate::Heap;
     use crate::object::{Scalar, list, tuple};
-    use crate::options::Options;
+    use crate::options::{Delivery, Options};
 
     const RECORDS: usize = 100_000;
 
@@ -281,5 +282,32 @@ mod tests {
     fn a_cycle_evacuates_regions_that_are_less_than_half_empty_where_room_is_needed() {
         assert!(evacuated_after_churn(16 << 20) > 1 << 20);
         assert_eq!(evacuated_after_churn(256 << 20), 0);
+    }
+
+    /// Nothing but a new cycle would let mutators go on whom the last one held back.
+    #[test]
+    fn no_cycle_holds_anybody_back_when_it_has_ended() {
+        for delivery in Delivery::ALL {
+            let heap =
+                Heap::new(Options { budget_bytes: 64 << 20, delivery: Some(delivery), ..Options::default() }).unwrap();
+            let new = || heap.run(|op| list::new(op, 0).and_then(|list| op.handle_new(list))).unwrap();
+            let (kept, dropped) = (new(), new());
+            let mut moved = [false, false];
+            for kind in [Kind::Flip, Kind::Ordinary, Kind::Full] {
+                for number in 0..40_000 {
+                    let list = if number % 8 == 0 { kept } else { dropped };
+                    let text = Scalar::Str(b"too long to be part of the list itself");
+                    heap.run(|op| list::push(op, op.handle_get(list), &text)).unwrap();
+                }
+                heap.run(|op| list::clear(op, op.handle_get(dropped))).unwrap();
+                for _ in 0..2 {
+                    let report = heap.shared().control.collect(kind).unwrap();
+                    moved[usize::from(report.bytes_evacuated > 0)] = true;
+                    let sleep = heap.shared().throttle.sleep_for(1 << 60);
+                    assert_eq!(sleep, Duration::ZERO, "{kind:?} {delivery:?}");
+                }
+            }
+            assert_eq!(moved, [true, true], "{delivery:?}");
+        }
     }
 }

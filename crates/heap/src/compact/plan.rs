@@ -102,7 +102,7 @@ pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
 /// The share of live bytes up to which regions have to be evacuated: see [`Eagerness`].
 fn share_needed(mover: &Mover, eagerness: Eagerness) -> f64 {
     let space = &mover.space;
-    let mut used = space.budget_bytes().saturating_sub(space.collector_room_bytes());
+    let mut used = space.used_bytes();
     let mut all: Vec<_> = Window::ALL.into_iter().flat_map(|window| candidates(space, window)).collect();
     all.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     let mut needed = eagerness.live_share;

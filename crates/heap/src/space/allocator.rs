@@ -10,28 +10,12 @@ use std::sync::{Mutex, MutexGuard};
 
 use subduct_kernel::KernelError;
 
+use super::chunk::Chunk;
 use super::layout::{CHUNK_BYTES, Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
 use super::region::RegionTable;
 use super::role::Role;
 use super::windows::Windows;
 use crate::sync::{lock, point};
-
-/// Part of a region handed to one mutator: offsets of its first byte and behind its last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Chunk {
-    /// Offset of the first byte.
-    pub start: u64,
-    /// Offset behind the last byte.
-    pub end: u64,
-}
-
-impl Chunk {
-    /// Bytes in it.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.end - self.start
-    }
-}
 
 /// Why there was no memory.
 #[derive(Debug)]
@@ -426,10 +410,17 @@ impl Space {
         Ok(id)
     }
 
+    /// Bytes of the budget that are in use: charged, and not of a free region.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        let pooled = self.pooled_bytes(&self.lock());
+        self.charged_bytes().saturating_sub(pooled)
+    }
+
     /// Bytes that destinations could become resident with now.
     #[must_use]
     pub fn collector_room_bytes(&self) -> u64 {
-        (self.budget_bytes + self.pooled_bytes(&self.lock())).saturating_sub(self.charged_bytes())
+        self.budget_bytes.saturating_sub(self.used_bytes())
     }
 
     /// Bytes that mutators could be given now.
@@ -498,3 +489,6 @@ impl Space {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 #[cfg(not(loom))]
 pub mod allocator;
 #[cfg(not(loom))]
+mod chunk;
+#[cfg(not(loom))]
 pub mod layout;
 #[cfg(not(loom))]
 mod mapping;
@@ -15,7 +17,9 @@ pub mod table;
 pub mod windows;
 
 #[cfg(not(loom))]
-pub use allocator::{Chunk, Shortage, Space};
+pub use allocator::{Shortage, Space};
+#[cfg(not(loom))]
+pub use chunk::Chunk;
 #[cfg(not(loom))]
 pub use layout::{Geometry, PageId, RegionId, Window};
 pub use role::Role;
