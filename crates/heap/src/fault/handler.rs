@@ -210,6 +210,8 @@ fn forward(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) 
         let sent = (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid();
         (libc::gettid(), sent, (*info).si_code > 0)
     };
+    // In a thread that never used a heap, asking whether it is inside may allocate its thread-local part: only here, where the
+    // signal was raised on purpose or ends the process.
     if raised && is_late_takeover(thread) {
         return;
     }
