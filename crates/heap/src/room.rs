@@ -30,7 +30,6 @@ impl Heap {
     /// [`Error::Full`] when even a full collection does not help, [`Error::TooLarge`], [`Error::Closed`],
     /// [`Error::Kernel`] when the machine itself has no memory left.
     pub fn make_room(&self, retry: &Retry) -> Result<(), Error> {
-        let began = clock::ticks();
         let shared = self.shared();
         let Some(mutator) = self.mutator() else {
             // This thread is ending: its next attempt says so.
@@ -55,10 +54,6 @@ impl Heap {
                 Ok(())
             }
         };
-        if matches!(retry, Retry::Space(_) | Retry::Handles) {
-            Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
-            lock(&shared.figures).stalls += 1;
-        }
         // Relaxed, here and below: read by this thread.
         mutator.wish_declined.store(wish_declined, Ordering::Relaxed);
         if result.is_err() {
@@ -68,25 +63,35 @@ impl Heap {
         result
     }
 
-    /// Reserves with `reserve`, and collects where that cannot be done.
+    /// Reserves with `reserve`, and collects where that cannot be done: a stall.
     fn make_space(
         &self,
         mutator: &Mutator,
         bytes: u64,
         mut reserve: impl FnMut(&mut Given) -> Result<(), Shortage>,
     ) -> Result<(), Error> {
-        let shared = self.shared();
         let mut given = failed(mutator);
+        if reserve(&mut given).is_ok() {
+            return Ok(());
+        }
+        let began = clock::ticks();
+        let result = self.collect_for(bytes, || reserve(&mut given));
+        Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
+        lock(&self.shared().figures).stalls += 1;
+        result
+    }
+
+    /// Collects until `reserve` finds its memory: after the cycle under way, after a cycle of our own, after a full collection.
+    fn collect_for(&self, bytes: u64, mut reserve: impl FnMut() -> Result<(), Shortage>) -> Result<(), Error> {
+        let shared = self.shared();
         let mut shortage = Shortage::Budget;
-        // As it is; after the cycle under way; after a cycle of our own; after a full collection.
-        for attempt in 0..4 {
+        for attempt in 0..3 {
             match attempt {
-                0 => {}
-                1 => shared.control.wait_running(),
-                2 => drop(shared.control.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
+                0 => shared.control.wait_running(),
+                1 => drop(shared.control.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
                 _ => drop(self.collect_fully()?),
             }
-            match reserve(&mut given) {
+            match reserve() {
                 Ok(()) => return Ok(()),
                 Err(why) => shortage = why,
             }

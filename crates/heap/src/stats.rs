@@ -100,9 +100,9 @@ pub struct Stats {
     pub bytes_evacuated: u64,
     /// Longest operation, inside the heap.
     pub longest_operation_us: f64,
-    /// Longest wait for memory.
+    /// Longest stall.
     pub longest_stall_us: f64,
-    /// How often a thread had to make room before its operation could go on.
+    /// How often an operation waited for a cycle to give memory back.
     pub stalls: u64,
     /// What marking rested, to leave processors to mutators.
     pub rest_ms: f64,

@@ -140,6 +140,19 @@ fn a_full_heap_says_so_loses_nothing_and_goes_on() {
 
 /// They take whole regions of addresses, of which there are more than the budget could fill.
 #[test]
+fn who_waits_for_a_cycle_stalls_and_who_only_takes_what_is_free_does_not() {
+    let heap = heap(32 << 20);
+    let kept = new_list(&heap);
+    let large = vec![b'x'; 1 << 20];
+    (0..8).for_each(|_| push(&heap, kept, &large).unwrap());
+    let stats = heap.stats().unwrap();
+    assert_eq!((stats.stalls, stats.longest_stall_us), (0, 0.0));
+    while push(&heap, kept, &large).is_ok() {}
+    let stats = heap.stats().unwrap();
+    assert!(stats.stalls > 0 && stats.longest_stall_us > 0.0, "{stats:?}");
+}
+
+#[test]
 fn large_objects_fill_the_budget_whatever_their_size() {
     let budget = 600 << 20;
     let heap = Heap::new(Options { budget_bytes: budget, ..Options::default() }).unwrap();
