@@ -37,9 +37,9 @@ class Stats:
     `live_bytes` and `live_objects` are what the last cycle found; `resident_bytes` is what the kernel says the heap holds; `moves` are
     the cycles that moved objects; `faults` were accesses to pages that were not ready, `worker_pages` were made ready by the collector
     before anybody touched them; `longest_stall_us` is the longest wait for a cycle to give memory back, of `stalls` in all,
-    `longest_operation_us` the longest time inside the heap; `rest_ms` is what marking rested to leave processors to other threads, `held_back_ms` what threads
-    slept after operations, all of them together, because they allocated faster than the collector could keep up with; `fallbacks` says
-    what went another way than planned.
+    `longest_operation_us` the longest time inside the heap; `rest_ms` is what marking rested to leave processors to other threads,
+    `held_back_ms` what threads slept after operations, all of them together, because they allocated faster than the collector could
+    keep up with; `fallbacks` says what went another way than planned.
     """
 
     budget_bytes: int
