@@ -100,7 +100,7 @@ pub struct Stats {
     pub bytes_evacuated: u64,
     /// Longest operation, inside the heap.
     pub longest_operation_us: f64,
-    /// Longest stall.
+    /// Longest of these waits: see `stalls`.
     pub longest_stall_us: f64,
     /// How often an operation waited for a cycle to give memory back.
     pub stalls: u64,

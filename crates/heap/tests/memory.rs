@@ -138,7 +138,6 @@ fn a_full_heap_says_so_loses_nothing_and_goes_on() {
     assert_eq!(heap.run(|op| list::len(op, op.handle_get(items))).unwrap(), 11);
 }
 
-/// They take whole regions of addresses, of which there are more than the budget could fill.
 #[test]
 fn who_waits_for_a_cycle_stalls_and_who_only_takes_what_is_free_does_not() {
     let heap = heap(32 << 20);
@@ -152,6 +151,7 @@ fn who_waits_for_a_cycle_stalls_and_who_only_takes_what_is_free_does_not() {
     assert!(stats.stalls > 0 && stats.longest_stall_us > 0.0, "{stats:?}");
 }
 
+/// They take whole regions of addresses, of which there are more than the budget could fill.
 #[test]
 fn large_objects_fill_the_budget_whatever_their_size() {
     let budget = 600 << 20;

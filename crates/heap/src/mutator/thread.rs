@@ -73,7 +73,7 @@ pub struct Mutator {
     pub ended: AtomicBool,
     /// Longest operation, in clock ticks. Written by the owner only.
     pub longest_ticks: AtomicU64,
-    /// Longest wait for memory, in clock ticks. Written by the owner only.
+    /// Longest wait for a cycle to give memory back, in clock ticks. Written by the owner only.
     pub longest_stall_ticks: AtomicU64,
 }
 
