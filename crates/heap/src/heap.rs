@@ -13,7 +13,7 @@ use crate::collector::control::Kind;
 use crate::collector::monitor::Monitor;
 use crate::compact::Mover;
 use crate::error::Error;
-use crate::fault::handler;
+use crate::fault::{chain, handler};
 use crate::fork;
 use crate::mutator::op::Leave;
 use crate::mutator::{Handle, Mutator, Op, Retry, thread};
@@ -468,7 +468,7 @@ fn serve_faults(shared: &Arc<Shared>) -> Result<(), Error> {
         *lock(&shared.monitor) = Some(monitor);
         return Ok(());
     }
-    handler::ensure_installed()?;
+    chain::ensure_installed()?;
     let view = shared.mover.space.windows.view();
     let end = view.address(shared.mover.space.geometry().total_bytes());
     // SAFETY: the mover lives in `shared`, which `Owner` holds until after `close`, which removes it.

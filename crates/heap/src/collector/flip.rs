@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use subduct_kernel::KernelError;
 
 use crate::compact::Plan;
-use crate::fault::handler;
+use crate::fault::chain;
 use crate::fork;
 use crate::options::Delivery;
 use crate::shared::{BARRIER_PAGES, Shared};
@@ -78,7 +78,7 @@ fn prepare(shared: &Shared, plan: &Plan, leaf_runs: &[(u64, u64)]) -> Result<(),
     }
     shared.mover.reset_leaf_destinations();
     if shared.delivery == Delivery::Sigbus {
-        handler::ensure_installed()?;
+        chain::ensure_installed()?;
     }
     let userfaultfd = lock(&shared.userfaultfd);
     let Some(userfaultfd) = userfaultfd.as_ref() else { return Ok(()) };
@@ -156,9 +156,9 @@ fn replace_descriptor(shared: &Shared) {
 
 /// Takes SIGBUS back if somebody took it during the move: their handler would end the process at the next fault.
 pub fn keep_handler(shared: &Shared) {
-    if shared.delivery == Delivery::Sigbus && !handler::is_installed() {
+    if shared.delivery == Delivery::Sigbus && !chain::is_installed() {
         // It was installed a moment ago, so it can be again; if not, the next call tries once more.
-        let restored = handler::ensure_installed();
+        let restored = chain::ensure_installed();
         shared.mover.counters.handlers_restored.fetch_add(u64::from(restored.is_ok()), Ordering::Relaxed);
     }
 }

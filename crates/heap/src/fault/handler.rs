@@ -1,12 +1,10 @@
-//! The SIGBUS handler: finds the heap by address, serves the page, hands on everything that is not ours.
+//! The SIGBUS handler: finds the heap by address and serves the page. Everything that is not ours goes to [`chain`].
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use subduct_kernel::signal::Disposition;
-
+use super::chain;
 use crate::compact::Mover;
-use crate::mutator::thread::is_this_thread_inside;
 
 /// Heaps with `sigbus` delivery at a time.
 const HEAPS_MAX: usize = 256;
@@ -35,30 +33,17 @@ impl Entry {
 }
 
 static HEAPS: [Entry; HEAPS_MAX] = [const { Entry::unused() }; HEAPS_MAX];
-/// What handled SIGBUS before us, latest first; leaked, because a handler may be running in it at any time.
-static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(std::ptr::null_mut());
-/// The thread that last handed a signal on, and how far down the list it went.
-static FORWARDED_BY: AtomicI32 = AtomicI32::new(0);
-static FORWARDED_DEPTH: AtomicU32 = AtomicU32::new(0);
-/// The thread inside an operation whose fault was not ours and was handed on last; 0 since a fault was served.
-static FOREIGN_FAULT_OF: AtomicI32 = AtomicI32::new(0);
 /// Whether somebody is changing `HEAPS` or the disposition: see [`Changing`].
 static IS_CHANGING: AtomicBool = AtomicBool::new(false);
 static LATE_ADDRESS: AtomicUsize = AtomicUsize::new(0);
 static LATE_COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// A disposition that we replaced, and those that we had replaced before.
-struct Previous {
-    disposition: Disposition,
-    older: *const Previous,
-}
-
 /// Excludes others who change `HEAPS` or the disposition; never taken by the handler. A flag and not a lock, because a child
 /// that is forked meanwhile has to get rid of it.
-struct Changing;
+pub(super) struct Changing;
 
 impl Changing {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         while IS_CHANGING.swap(true, Ordering::Acquire) {
             std::thread::yield_now();
         }
@@ -110,33 +95,7 @@ pub fn remove(start: usize) {
     }
 }
 
-/// Makes sure that SIGBUS comes to us, whoever took it since the last call. Called before every flip.
-///
-/// # Errors
-/// As `sigaction`.
-pub fn ensure_installed() -> subduct_kernel::Result<()> {
-    let _changing = Changing::begin();
-    let current = Disposition::current(libc::SIGBUS)?;
-    if !current.is(on_sigbus) {
-        // Stored before the handler is installed, so that it never finds nothing to hand on to.
-        let older = PREVIOUS.load(Ordering::Relaxed);
-        // SAFETY: null, or leaked on purpose below.
-        let known = unsafe { older.as_ref() }.is_some_and(|known| known.disposition.address() == current.address());
-        if !known {
-            PREVIOUS.store(Box::into_raw(Box::new(Previous { disposition: current, older })), Ordering::Release);
-        }
-        Disposition::install(libc::SIGBUS, on_sigbus)?;
-    }
-    Ok(())
-}
-
-/// Whether SIGBUS comes to us now.
-#[must_use]
-pub fn is_installed() -> bool {
-    Disposition::current(libc::SIGBUS).is_ok_and(|current| current.is(on_sigbus))
-}
-
-extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+pub(super) extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: __errno_location is valid for this thread; the interrupted code must find its errno unchanged.
     let errno_place = unsafe { libc::__errno_location() };
     // SAFETY: as above.
@@ -145,7 +104,7 @@ extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut l
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     // [kernel.uffd.sigbus.handler] [kernel.uffd.sigbus.missing] [kernel.uffd.sigbus.minor]
     if code != libc::BUS_ADRERR || !serve(address) {
-        forward(signal, info, context);
+        chain::forward(signal, info, context);
     }
     // SAFETY: as above.
     unsafe { *errno_place = errno };
@@ -177,7 +136,7 @@ fn serve_heap(mover: &Mover, address: usize, offset: usize) -> bool {
     if mover.is_moving() {
         mover.counters.faults.fetch_add(1, Ordering::Relaxed);
         mover.serve(offset as u64);
-        FOREIGN_FAULT_OF.store(0, Ordering::Relaxed);
+        chain::note_served();
         return true;
     }
     // The move ended between the fault and here: the access goes through when it is tried again. If it does not, for
@@ -186,57 +145,6 @@ fn serve_heap(mover: &Mover, address: usize, offset: usize) -> bool {
         LATE_COUNT.store(0, Ordering::Relaxed);
     }
     LATE_COUNT.fetch_add(1, Ordering::Relaxed) < LATE_MAX
-}
-
-/// Whether a signal that this thread sent to itself means that somebody took SIGBUS over during a move, got a fault that was
-/// ours, put our handler back and raised the signal again. Nothing is to be done then: the access is tried again, also when
-/// the move has ended meanwhile. A thread inside an operation runs nothing else that could raise the signal, except for
-/// handlers that we handed a foreign fault to; if the fault was a foreign one that we have not seen, the kernel's own signal
-/// comes next, and is handed on. (A SIGBUS that another thread of this process sends to one inside an operation looks the same
-/// and is lost; nobody has a use for that.)
-fn is_late_takeover(thread: i32) -> bool {
-    // Relaxed: a thread reads what it wrote itself. If another overwrote it, the access is tried, and handed on, once more.
-    is_this_thread_inside() && FOREIGN_FAULT_OF.load(Ordering::Relaxed) != thread
-}
-
-/// Hands a signal on to whoever had it before us.
-///
-/// Handlers of last resort (Python's faulthandler) report, put back what they found when *they* were installed, and raise the
-/// signal again. If that was us, the signal comes here a second time, sent by this thread to itself: it then goes to the next
-/// older handler, and in the end to the default action.
-fn forward(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: gettid and getpid have no preconditions; with SA_SIGINFO the kernel passes a valid siginfo.
-    let (thread, raised, fault) = unsafe {
-        let sent = (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid();
-        (libc::gettid(), sent, (*info).si_code > 0)
-    };
-    // In a thread that never used a heap, asking whether it is inside may allocate its thread-local part: only here, where the
-    // signal was raised on purpose or ends the process.
-    if raised && is_late_takeover(thread) {
-        return;
-    }
-    if fault && is_this_thread_inside() {
-        FOREIGN_FAULT_OF.store(thread, Ordering::Relaxed);
-    }
-    let again = raised && FORWARDED_BY.swap(thread, Ordering::Relaxed) == thread;
-    let depth = if again { FORWARDED_DEPTH.load(Ordering::Relaxed) + 1 } else { 0 };
-    FORWARDED_BY.store(thread, Ordering::Relaxed);
-    FORWARDED_DEPTH.store(depth, Ordering::Relaxed);
-    let mut previous: *const Previous = PREVIOUS.load(Ordering::Acquire);
-    for _ in 0..depth {
-        // SAFETY: null, or leaked on purpose by `ensure_installed`.
-        let older = unsafe { previous.as_ref() }.map_or(std::ptr::null(), |previous| previous.older);
-        if older.is_null() {
-            break;
-        }
-        previous = older;
-    }
-    // SAFETY: the list is as above; the arguments are the kernel's.
-    unsafe {
-        if let Some(previous) = previous.as_ref() {
-            previous.disposition.forward(signal, info, context);
-        }
-    }
 }
 
 /// A line of text in a fixed buffer; what does not fit is cut.
