@@ -34,6 +34,8 @@ STATS = Stats(
     resident_bytes=700 * MIB,
     live_bytes=512 * MIB,
     live_objects=7_000_000,
+    live_estimate_bytes=530 * MIB,
+    live_bytes_max=600 * MIB,
     allocated_bytes=9_000 * MIB,
     handles=3,
     cycles=41,
@@ -51,7 +53,7 @@ STATS = Stats(
     held_back_ms=4.25,
     pauses=Pauses(p50=61.25, p99=113.9, max=240.4, count=40),
     delivery="sigbus",
-    fallbacks=Fallbacks(0, 0, 0, 0, 0),
+    fallbacks=Fallbacks(0, 0, 0, 0, 0, 0),
 )
 
 LOADED = Memory(documents=1_781, objects=7_123_456, live_bytes=512 * MIB, resident_bytes=563 * MIB)
@@ -263,6 +265,7 @@ def test_json_is_one_object_with_the_promised_keys() -> None:
             "runs_unregistered": 0,
             "descriptors_lost": 0,
             "handlers_restored": 0,
+            "shadows_left": 0,
         },
         "verified": True,
         "sample_compared": 1_170,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """How long the flips stopped everybody, in microseconds: percentiles of the latest 16,384, the longest of all, and their number."""
+    """How long the flips stopped everybody, in microseconds: percentiles of the latest 256, the longest of all, and their number."""
 
     p50: float
     p99: float
@@ -20,7 +20,7 @@ class Fallbacks:
     `flips_in_pause`: the kernel refused a call of the flip, and everything moved in the pause. `installs_again`: the kernel put an
     install off. `runs_unregistered`: pages could not be installed at all, and their registration was ended instead.
     `descriptors_lost`: somebody else closed a descriptor of the heap, and its spare took over. `handlers_restored`: somebody took
-    SIGBUS during a move, and it was taken back.
+    SIGBUS during a move, and it was taken back. `shadows_left`: the collector's second mapping could not be taken down after a move.
     """
 
     flips_in_pause: int
@@ -28,13 +28,15 @@ class Fallbacks:
     runs_unregistered: int
     descriptors_lost: int
     handlers_restored: int
+    shadows_left: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
     """Figures about a heap at one moment. Counts are since the heap was made.
 
-    `live_bytes` and `live_objects` are what the last cycle found; `resident_bytes` is what the kernel says the heap holds; `moves` are
+    `live_bytes` and `live_objects` are what the last cycle found; `live_estimate_bytes` is what is likely alive now, with what was
+    allocated since, and `live_bytes_max` the most it can be; `resident_bytes` is what the kernel says the heap holds; `moves` are
     the cycles that moved objects; `faults` were accesses to pages that were not ready, `worker_pages` were made ready by the collector
     before anybody touched them; `longest_stall_us` is the longest wait for a cycle to give memory back, of `stalls` in all,
     `longest_operation_us` the longest time inside the heap; `rest_ms` is what marking rested to leave processors to other threads,
@@ -46,6 +48,8 @@ class Stats:
     resident_bytes: int
     live_bytes: int
     live_objects: int
+    live_estimate_bytes: int
+    live_bytes_max: int
     allocated_bytes: int
     handles: int
     cycles: int

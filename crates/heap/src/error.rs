@@ -4,6 +4,8 @@ use std::fmt;
 
 use subduct_kernel::KernelError;
 
+use crate::memory::Refused;
+
 /// An error that leaves the heap as it was.
 #[derive(Debug, Clone)]
 pub enum Error {
@@ -20,17 +22,24 @@ pub enum Error {
     Full {
         /// Bytes the operation needed.
         requested: u64,
-        /// Bytes found alive by the last mark.
+        /// Bytes alive by now, as far as is known.
         live: u64,
         /// Bytes resident.
         resident: u64,
         /// The limit.
         budget: u64,
+        /// What of the limit only compaction may use, in bytes.
+        reserve: u64,
     },
     /// The heap is closed, or belongs to another process.
     Closed {
         /// Which of them, in words.
         reason: String,
+    },
+    /// The process may not have the memory of its own that this needs.
+    Memory {
+        /// How much, in bytes.
+        bytes: u64,
     },
     /// One object would be larger than an object can be.
     TooLarge,
@@ -45,12 +54,16 @@ impl fmt::Display for Error {
         match self {
             Self::Kernel(error) => error.fmt(f),
             Self::Unsupported { what, remedy } => write!(f, "{what}; {remedy}"),
-            Self::Full { requested, live, resident, budget } => write!(
+            Self::Full { requested, live, resident, budget, reserve } => write!(
                 f,
-                "the heap is full: {requested} bytes asked for, {live} alive, {resident} resident, budget {budget}; \
-                 delete data or raise the budget"
+                "the heap is full: {requested} bytes asked for, about {live} alive, {resident} resident, budget {budget}, of \
+                 which {reserve} are kept for compaction; delete data or raise the budget"
             ),
             Self::Closed { reason } => f.write_str(reason),
+            Self::Memory { bytes } => write!(
+                f,
+                "the process has no memory left for {bytes} bytes outside the heap; raise its limits (ulimit -v, cgroup)"
+            ),
             Self::TooLarge => f.write_str("one object can hold at most 2 GiB of bytes or 268 million items"),
             Self::BadOption(text) => f.write_str(text),
             Self::Broken(text) => write!(f, "the heap is broken: {text}; please report this"),
@@ -59,6 +72,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::Memory { bytes: refused.bytes }
+    }
+}
 
 impl From<KernelError> for Error {
     fn from(error: KernelError) -> Self {

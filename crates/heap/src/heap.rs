@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use subduct_kernel::uffd::Userfaultfd;
-use subduct_kernel::{membarrier, page_size};
+use subduct_kernel::{KernelError, is_forbidden, membarrier, page_size};
 
 use crate::clock;
 use crate::collector::control;
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fault::{chain, handler};
 use crate::fork;
 use crate::mutator::op::Leave;
+use crate::mutator::thread::Given;
 use crate::mutator::{Handle, Mutator, Op, Retry, thread};
 use crate::object::{self, dict};
 use crate::options::{Delivery, Options};
@@ -73,18 +74,20 @@ impl Heap {
     pub fn new(options: Options) -> Result<Self, Error> {
         if !(BUDGET_MIN..=BUDGET_MAX).contains(&options.budget_bytes) {
             let budget = options.budget_bytes;
-            return Err(Error::BadOption(format!("the budget must be between 8 MiB and 2 TiB, not {budget} bytes")));
+            return Err(Error::BadOption(format!("the budget must be between 8 MiB and 1 TiB, not {budget} bytes")));
         }
         clock::calibrate();
         fork::watch();
-        membarrier::register()?;
         let window = |budgets: u64| (budgets * options.budget_bytes).next_multiple_of(WINDOW_UNIT_BYTES);
         let geometry = Geometry::new(page_size(), window(SLOTS_WINDOW), window(LEAVES_WINDOW));
-        let windows = Windows::new(&options.name, geometry)?;
+        let windows = Windows::new(&options.name, geometry).map_err(unsupported)?;
         let (delivery, userfaultfd) = choose_delivery(options.delivery, &windows)?;
-        let mover = Mover::new(Space::new(windows, options.budget_bytes))?;
+        let mover = Mover::new(Space::new(windows, options.budget_bytes)?).map_err(unsupported)?;
         fork::close_in_child(mover.space.windows.file().raw());
-        let shared = Arc::new(Shared::new(options, delivery, mover, userfaultfd));
+        let shared = Arc::new(Shared::new(options, delivery, mover, userfaultfd).map_err(unsupported)?);
+        if membarrier::register().is_err() {
+            shared.gate.set_fenced();
+        }
         // From here on, whatever fails, the owner gives back what there is.
         let heap = Self(Arc::new(Owner { shared: Arc::clone(&shared), collector: std::sync::Mutex::new(None) }));
         serve_faults(&shared)?;
@@ -101,14 +104,19 @@ impl Heap {
         &self.0.shared
     }
 
-    /// This thread's part of the heap; `None` while the thread is ending.
-    pub(crate) fn mutator(&self) -> Option<&Mutator> {
+    /// This thread's part of the heap.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] while the thread is ending, [`Error::Memory`] in its first operation.
+    pub(crate) fn mutator(&self) -> Result<&Mutator, Error> {
         let shared = self.shared();
-        let Some(Ok(mutator)) = thread::current(shared.id, || Ok::<_, Error>(shared.add_mutator())) else {
-            return None;
+        let Some(found) = thread::current(shared.id, || shared.add_mutator()) else {
+            let reason = "this thread is ending and cannot use heaps any more".to_owned();
+            return Err(Error::Closed { reason });
         };
+        let mutator = found?;
         // SAFETY: the thread's list and the heap's list hold the mutator as long as the thread lives.
-        Some(unsafe { &*mutator })
+        Ok(unsafe { &*mutator })
     }
 
     fn make_roots(&self) -> Result<(), Error> {
@@ -157,10 +165,7 @@ impl Heap {
         if shared.is_forked() {
             return Err(self.closed().into());
         }
-        let Some(mutator) = self.mutator() else {
-            let reason = "this thread is ending and cannot use heaps any more".to_owned();
-            return Err(Error::Closed { reason }.into());
-        };
+        let mutator = self.mutator()?;
         assert!(!mutator.presence.is_inside(), "[inv.op.not-nested] a heap operation inside a heap operation");
         let began_ticks = clock::ticks();
         mutator.presence.enter(&shared.gate);
@@ -180,7 +185,10 @@ impl Heap {
             let sleep = shared.throttle.sleep_for(shared.mover.space.allocated_bytes());
             mutator.sleep_us.store(sleep.as_micros() as u32, Ordering::Relaxed);
         }
-        result.map_err(Stalled::Retry)
+        result.map_err(|retry| match retry {
+            Retry::Refused(refused) => Stalled::Error(refused.into()),
+            retry => Stalled::Retry(retry),
+        })
     }
 
     /// Runs an operation to its end, waiting for memory where needed.
@@ -205,13 +213,13 @@ impl Heap {
     #[must_use]
     pub fn is_held_back(&self) -> bool {
         // Relaxed: written by this thread.
-        self.mutator().is_some_and(|mutator| mutator.sleep_us.load(Ordering::Relaxed) > 0)
+        self.mutator().is_ok_and(|mutator| mutator.sleep_us.load(Ordering::Relaxed) > 0)
     }
 
     /// Sleeps, if the last operation allocated more than the cycle that is running allows; some milliseconds at most. The
     /// caller holds no lock that other users of the heap need.
     pub fn hold_back(&self) {
-        let Some(mutator) = self.mutator() else { return };
+        let Ok(mutator) = self.mutator() else { return };
         let sleep_us = mutator.sleep_us.load(Ordering::Relaxed);
         if sleep_us == 0 {
             return;
@@ -227,16 +235,46 @@ impl Heap {
 
     /// Gives a handle up. Silently nothing on a heap that is closed or belongs to another process.
     pub fn drop_handle(&self, handle: Handle) {
+        self.drop_with(|op| op.handle_drop(handle), handle);
+    }
+
+    /// As [`Heap::drop_handle`], for an object that nobody but the caller has known: it is stored elsewhere by now, or is garbage
+    /// of `failed_bytes`.
+    pub fn drop_private(&self, handle: Handle, failed_bytes: u64) {
+        self.shared().fullness.note_failed(failed_bytes);
+        self.drop_with(|op| op.handle_pass(handle), handle);
+    }
+
+    /// Bytes that this thread has allocated in the heap since its first operation.
+    #[must_use]
+    pub fn allocated_here_bytes(&self) -> u64 {
+        // Relaxed: written by this thread.
+        self.mutator().map_or(0, |mutator| mutator.allocated_bytes.load(Ordering::Relaxed))
+    }
+
+    fn drop_with(&self, drop: impl Fn(&mut Op<'_>), handle: Handle) {
         let shared = self.shared();
         if shared.is_forked() || shared.is_closed() {
             return;
         }
         let dropped = self.attempt(|op| {
-            op.handle_drop(handle);
+            drop(op);
             Ok(())
         });
         if matches!(dropped, Err(Stalled::Error(_))) && !shared.is_closed() {
             shared.orphan(handle);
+        }
+    }
+
+    /// Gives up an operation between two attempts at it, as when a signal handler raised: what was reserved for the next one is
+    /// free again.
+    pub fn abandon(&self) {
+        if let Ok(mutator) = self.mutator() {
+            // Relaxed: read and written by this thread.
+            mutator.shortages.store(0, Ordering::Relaxed);
+            mutator.wish_declined.store(false, Ordering::Relaxed);
+            *lock(&mutator.failed) = Given::default();
+            self.shared().release_prepared(mutator);
         }
     }
 
@@ -269,7 +307,7 @@ impl Heap {
         if shared.is_forked() || shared.is_closed() {
             return Err(self.closed());
         }
-        shared.control.collect(Kind::Flip).ok_or_else(|| self.closed())
+        shared.collect(Kind::Flip).ok_or_else(|| self.closed())
     }
 
     /// In a simulation, has the kernel forget where a page is, as it may when memory is short.
@@ -293,7 +331,7 @@ impl Heap {
     /// Full cycles until nothing is left that is worth moving. When memory is short each can only move as much as fits, but
     /// gives back more than that to the next.
     pub(crate) fn collect_fully(&self) -> Result<CycleReport, Error> {
-        let one = || self.shared().control.collect(Kind::Full).ok_or_else(|| self.closed());
+        let one = || self.shared().collect(Kind::Full).ok_or_else(|| self.closed());
         let mut report = one()?;
         for _ in 1..ROUNDS_MAX {
             if !report.truncated || report.regions_evacuated == 0 {
@@ -320,12 +358,15 @@ impl Heap {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &shared.mover.counters;
         let [longest_operation_us, longest_stall_us] = shared.longest_ticks().map(clock::to_us);
+        let live = shared.fullness.live_estimate(shared.mover.space.allocated_bytes());
         let figures = lock(&shared.figures);
         Ok(Stats {
             budget_bytes: shared.options.budget_bytes,
-            resident_bytes: shared.mover.space.windows.file().resident_bytes()?,
+            resident_bytes: shared.mover.space.resident_bytes()?,
             live_bytes: figures.live_bytes,
             live_objects: figures.live_objects,
+            live_estimate_bytes: live.likely_bytes,
+            live_bytes_max: live.most_bytes,
             allocated_bytes: shared.mover.space.allocated_bytes(),
             handles: shared.handles.in_use(),
             cycles: figures.cycles,
@@ -349,6 +390,7 @@ impl Heap {
                 runs_unregistered: count(&counters.runs_unregistered),
                 descriptors_lost: count(&counters.descriptors_lost),
                 handlers_restored: count(&counters.handlers_restored),
+                shadows_left: count(&counters.shadows_left),
             },
         })
     }
@@ -356,7 +398,7 @@ impl Heap {
     /// Traces the whole heap with every thread parked. O(live data).
     ///
     /// # Errors
-    /// [`Error::Broken`] with the reference that is wrong; [`Error::Closed`].
+    /// [`Error::Broken`] with the reference that is wrong; [`Error::Memory`], [`Error::Closed`].
     pub fn verify(&self) -> Result<VerifyReport, Error> {
         let shared = self.shared();
         if shared.is_forked() || shared.is_closed() {
@@ -364,7 +406,10 @@ impl Heap {
         }
         // Asked again inside: it may have been closed while this thread waited to be alone.
         let (report, _) = shared.rendezvous(|_| (!shared.is_closed()).then(|| verify::check(shared)));
-        report.ok_or_else(|| self.closed())?.map_err(Error::Broken)
+        report.ok_or_else(|| self.closed())?.map_err(|failed| match failed {
+            verify::Failed::Broken(why) => Error::Broken(why),
+            verify::Failed::Memory(refused) => refused.into(),
+        })
     }
 
     /// Ends the collector and gives all memory back. Operations fail from here on. Idempotent.
@@ -426,11 +471,7 @@ impl Owner {
             if let Some(monitor) = lock(&shared.monitor).take() {
                 monitor.stop();
             }
-            let space = &shared.mover.space;
-            for (id, _) in space.regions.iter_all().filter(|(_, region)| region.resident_bytes() > 0) {
-                let punched = space.windows.punch(id.start(), id.end());
-                debug_assert!(punched.is_ok());
-            }
+            shared.release();
         }
     }
 }
@@ -441,11 +482,24 @@ impl Drop for Owner {
     }
 }
 
+/// What a heap says that cannot be made: a call that is forbidden, or memory that may not be locked, is no accident of the moment.
+fn unsupported(error: KernelError) -> Error {
+    if !is_forbidden(error.errno) && error.errno != libc::EAGAIN {
+        return error.into();
+    }
+    let remedy = error.remedy.to_owned();
+    let error = KernelError { remedy: "", ..error };
+    Error::Unsupported { what: format!("no heap can be made here: {error}"), remedy }
+}
+
 /// The delivery that works here, found by trying, and its descriptor: `sigbus`, and where that does not work `software`,
 /// which always does.
 fn choose_delivery(wanted: Option<Delivery>, windows: &Windows) -> Result<(Delivery, Option<Arc<Userfaultfd>>), Error> {
     let delivery = wanted.unwrap_or(Delivery::Sigbus);
     let Some(features) = delivery.features() else { return Ok((delivery, None)) };
+    if wanted.is_none() && handler::is_full() {
+        return Ok((Delivery::Software, None));
+    }
     match windows.try_out(features) {
         Ok(userfaultfd) => Ok((delivery, Some(Arc::new(userfaultfd)))),
         Err(_) if wanted.is_none() => Ok((Delivery::Software, None)),

@@ -23,6 +23,8 @@ mod heap;
 #[cfg(not(loom))]
 pub mod mark;
 #[cfg(not(loom))]
+pub mod memory;
+#[cfg(not(loom))]
 pub mod object;
 #[cfg(not(loom))]
 mod options;

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::collector::control::Kind;
 use crate::error::Error;
 use crate::heap::Heap;
+use crate::memory;
 use crate::mutator::thread::Given;
 use crate::mutator::{Mutator, Request, Retry};
 use crate::object::RAW_MAX;
@@ -31,16 +32,14 @@ impl Heap {
     /// [`Error::Kernel`] when the machine itself has no memory left.
     pub fn make_room(&self, retry: &Retry) -> Result<(), Error> {
         let shared = self.shared();
-        let Some(mutator) = self.mutator() else {
-            // This thread is ending: its next attempt says so.
-            return Ok(());
-        };
+        let mutator = self.mutator()?;
         let mut wish_declined = false;
         let result = match retry {
             Retry::Busy => {
                 yield_now();
                 Ok(())
             }
+            Retry::Refused(refused) => Err((*refused).into()),
             Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
             Retry::Space(request) => {
                 self.make_space(mutator, request.bytes, |given| self.reserve(mutator, *request, given))
@@ -82,26 +81,62 @@ impl Heap {
     }
 
     /// Collects until `reserve` finds its memory: after the cycle under way, after a cycle of our own, after a full collection.
+    /// Ends earlier where none of that can help ([`Fullness`](crate::collector::fullness::Fullness)).
     fn collect_for(&self, bytes: u64, mut reserve: impl FnMut() -> Result<(), Shortage>) -> Result<(), Error> {
         let shared = self.shared();
         let mut shortage = Shortage::Budget;
         for attempt in 0..3 {
             match attempt {
-                0 => shared.control.wait_running(),
-                1 => drop(shared.control.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
+                0 if !shared.control.is_running() => {}
+                0 => shared.wait_running(),
+                1 => drop(shared.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
                 _ => drop(self.collect_fully()?),
             }
             match reserve() {
                 Ok(()) => return Ok(()),
                 Err(why) => shortage = why,
             }
+            if !shared.control.is_running() && self.is_full_for(bytes, &shortage) {
+                return Err(self.full(bytes)?);
+            }
         }
-        if let Shortage::Kernel(error) = shortage {
-            return Err(error.into());
+        match shortage {
+            Shortage::Kernel(error) => return Err(error.into()),
+            Shortage::Closed => return Err(self.closed()),
+            Shortage::Fragmented => shared.fullness.note_fragmented(bytes),
+            Shortage::Budget => {}
         }
-        let live = lock(&shared.figures).live_bytes;
-        let resident = shared.mover.space.windows.file().resident_bytes()?;
-        Err(Error::Full { requested: bytes, live, resident, budget: shared.options.budget_bytes })
+        Err(self.full(bytes)?)
+    }
+
+    /// Whether no collection can find `bytes`.
+    fn is_full_for(&self, bytes: u64, shortage: &Shortage) -> bool {
+        let shared = self.shared();
+        match shortage {
+            Shortage::Budget => {
+                // As `Space::make_room` reckons, and `Space::reserve_large`.
+                let needed = match bytes > LARGE_BYTES {
+                    true => shared.mover.space.geometry().round_to_pages(bytes),
+                    false => bytes.next_multiple_of(POPULATE_BYTES) + POPULATE_BYTES,
+                };
+                let room = shared.mover.space.mutator_room_bytes();
+                shared.fullness.gain_bytes_max().is_some_and(|gain| needed > room + gain)
+            }
+            Shortage::Fragmented => shared.fullness.is_fragmented_for(bytes),
+            Shortage::Kernel(_) | Shortage::Closed => false,
+        }
+    }
+
+    fn full(&self, requested: u64) -> Result<Error, Error> {
+        let shared = self.shared();
+        let space = &shared.mover.space;
+        Ok(Error::Full {
+            requested,
+            live: shared.fullness.live_estimate(space.allocated_bytes()).likely_bytes,
+            resident: space.resident_bytes()?,
+            budget: shared.options.budget_bytes,
+            reserve: shared.options.budget_bytes - space.mutator_bytes(),
+        })
     }
 
     /// Makes room for what this thread's next attempt needs: reserves large objects, and has what the first chunk needs.
@@ -124,8 +159,10 @@ impl Heap {
     }
 
     fn reserve_large(&self, mutator: &Mutator, request: Request) -> Result<(), Shortage> {
+        let prepared = &mut *lock(&mutator.prepared);
+        memory::reserve(prepared, 1).map_err(|refused| Shortage::Kernel(refused.into()))?;
         let chunk = self.shared().mover.space.reserve_large(request.window, request.bytes)?;
-        lock(&mutator.prepared).push((request.window, chunk));
+        prepared.push((request.window, chunk));
         self.shared().note_allocation();
         Ok(())
     }

@@ -3,25 +3,30 @@
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use subduct_kernel::thread::Sleep;
 use subduct_kernel::uffd::Userfaultfd;
 
-use crate::collector::control::Control;
+use crate::collector::control::{Control, Kind};
+use crate::collector::fullness::Fullness;
 use crate::collector::monitor::Monitor;
 use crate::collector::pacing::Pacing;
 use crate::collector::throttle::Throttle;
 use crate::compact::Mover;
+use crate::error::Error;
 use crate::fork;
+use crate::memory;
 use crate::mutator::log::Logs;
 use crate::mutator::safepoint::Gate;
+use crate::mutator::thread::notice_fences;
 use crate::mutator::{Handle, HandleTable, Mutator};
 use crate::object::Value;
 use crate::options::{Delivery, Options};
 use crate::space::RegionId;
 use crate::space::layout::CHUNK_BYTES;
-use crate::stats::PauseLog;
-use crate::sync::{self, lock};
+use crate::stats::{CycleReport, PauseLog};
+use crate::sync::{self, is_simulated, lock, yield_now};
 
 /// Mutators hand over references that they overwrite, and new objects are born marked.
 pub const BARRIER_LOG: u32 = 1;
@@ -29,6 +34,11 @@ pub const BARRIER_LOG: u32 = 1;
 pub const BARRIER_TRACK: u32 = 2;
 /// Mutators look at a page's state before they touch it: a move with `software` delivery.
 pub const BARRIER_PAGES: u32 = 4;
+/// Mutators note that they release something: see [`Fullness`].
+pub const BARRIER_RELEASE: u32 = 8;
+
+/// Threads that are looked at together, when it matters whether they sleep.
+const LOOKED_AT_MAX: usize = 64;
 
 /// The caches of strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +99,14 @@ pub struct Shared {
     pub handles: HandleTable,
     /// Keeps mutators out.
     pub gate: Gate,
+    /// Whether the shadow could not be taken down after the last move. Used by the collector only.
+    pub is_shadow_left: AtomicBool,
     /// When to collect.
     pub pacing: Pacing,
     /// What mutators may allocate while a cycle runs.
     pub throttle: Throttle,
+    /// Whether a collection can help where memory is short.
+    pub fullness: Fullness,
     /// Requests to the collector.
     pub control: Control,
     /// Figures for reports.
@@ -105,6 +119,10 @@ pub struct Shared {
     mutators: Mutex<Vec<Arc<Mutator>>>,
     /// References that mutators overwrote while marking.
     pub logs: Logs<Value>,
+    /// Whether a mutator marked an object that the marker has to scan, because there was no room to log it.
+    pub marked_unscanned: AtomicBool,
+    /// Objects born marked since the mark began, by threads that have ended since.
+    pub born_before_end: AtomicU64,
     /// Handles that were dropped while their thread was ending.
     orphans: Mutex<Vec<Handle>>,
     move_epoch: AtomicU64,
@@ -128,14 +146,22 @@ impl Drop for AbortOnPanic {
 
 impl Shared {
     /// State of a fresh heap.
-    #[must_use]
-    pub fn new(options: Options, delivery: Delivery, mover: Mover, userfaultfd: Option<Arc<Userfaultfd>>) -> Self {
+    ///
+    /// # Errors
+    /// As [`Fullness::new`].
+    pub fn new(
+        options: Options,
+        delivery: Delivery,
+        mover: Mover,
+        userfaultfd: Option<Arc<Userfaultfd>>,
+    ) -> subduct_kernel::Result<Self> {
+        let fullness = Fullness::new(HandleTable::most(options.budget_bytes))?;
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let mut hash_key = [0_u64; 2];
         for word in &mut hash_key {
             *word = sync::random();
         }
-        Self {
+        Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             delivery,
             pacing: Pacing::new(&options, mover.space.mutator_bytes()),
@@ -144,7 +170,9 @@ impl Shared {
             monitor: Mutex::default(),
             handles: HandleTable::default(),
             gate: Gate::default(),
+            is_shadow_left: AtomicBool::new(false),
             throttle: Throttle::default(),
+            fullness,
             control: Control::default(),
             figures: Mutex::default(),
             hash_key,
@@ -152,12 +180,14 @@ impl Shared {
             barrier: AtomicU32::new(0),
             mutators: Mutex::default(),
             logs: Logs::default(),
+            marked_unscanned: AtomicBool::new(false),
+            born_before_end: AtomicU64::new(0),
             orphans: Mutex::default(),
             move_epoch: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             generation: fork::generation(),
             options,
-        }
+        })
     }
 
     /// What mutators must tell the collector.
@@ -171,7 +201,8 @@ impl Shared {
     /// Changes what mutators must tell the collector. In a rendezvous, but for ending `BARRIER_PAGES`: a mutator that
     /// still looks at page states then finds all of them ready.
     pub fn set_barrier(&self, barrier: u32) {
-        self.barrier.store(barrier, Ordering::Relaxed);
+        let release = if self.fullness.is_watching() { BARRIER_RELEASE } else { 0 };
+        self.barrier.store(barrier | release, Ordering::Relaxed);
     }
 
     /// Whether this process is a fork of the one that made the heap.
@@ -227,9 +258,26 @@ impl Shared {
         }
     }
 
+    /// Asks for a cycle that begins now or later, and waits until it is complete. `None` when the heap is closed first.
+    pub fn collect(&self, kind: Kind) -> Option<CycleReport> {
+        self.control.collect(kind, || self.notice_fences())
+    }
+
+    /// Waits until the cycle under way, if there is one, is complete.
+    pub fn wait_running(&self) {
+        self.control.wait_running(|| self.notice_fences());
+    }
+
+    fn notice_fences(&self) {
+        if self.gate.is_fenced() {
+            notice_fences(self.id, &self.gate);
+        }
+    }
+
     /// Remembers a handle whose thread is ending and cannot begin an operation.
     pub fn orphan(&self, handle: Handle) {
-        lock(&self.orphans).push(handle);
+        // Without memory for it the handle stays in use until the heap is closed.
+        let _ = memory::push(&mut lock(&self.orphans), handle);
     }
 
     /// The handles remembered so far.
@@ -237,57 +285,119 @@ impl Shared {
         std::mem::take(&mut *lock(&self.orphans))
     }
 
-    /// Adds a thread.
-    #[must_use]
-    pub fn add_mutator(&self) -> Arc<Mutator> {
-        let mutator = Arc::new(Mutator::default());
-        lock(&self.mutators).push(Arc::clone(&mutator));
-        mutator
+    /// Adds this thread.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn add_mutator(&self) -> Result<Arc<Mutator>, Error> {
+        let mutator = Arc::new(Mutator::of_this_thread());
+        if self.gate.is_fenced() {
+            mutator.presence.exit(&self.gate);
+        }
+        // Threads that come and go must not leave their handles to the next cycle: reading starts none.
+        self.prune_mutators();
+        memory::push(&mut lock(&self.mutators), Arc::clone(&mutator))?;
+        Ok(mutator)
     }
 
     /// Parks all mutators, runs `f`, and lets them go on. Returns what `f` did and how long mutators were kept out, in
     /// microseconds.
     pub fn rendezvous<T>(&self, f: impl FnOnce(&[Arc<Mutator>]) -> T) -> (T, f64) {
-        // Held throughout: no thread is added meanwhile, and nobody else closes the gate.
-        let mutators = lock(&self.mutators);
-        let _abort = AbortOnPanic { was_panicking: std::thread::panicking() };
-        let began = Instant::now();
-        self.gate.close(mutators.iter().map(|mutator| &mutator.presence));
-        let result = f(&mutators);
-        self.gate.open();
-        (result, began.elapsed().as_secs_f64() * 1e6)
+        loop {
+            // Held throughout: no thread is added meanwhile, and nobody else closes the gate.
+            let mutators = lock(&self.mutators);
+            let began = Instant::now();
+            if self.gate.close(mutators.iter().map(|mutator| &mutator.presence)) {
+                let _abort = AbortOnPanic { was_panicking: std::thread::panicking() };
+                let result = f(&mutators);
+                self.gate.open();
+                return (result, began.elapsed().as_secs_f64() * 1e6);
+            }
+            drop(mutators);
+            self.await_fences();
+        }
+    }
+
+    /// Waits a moment for threads to notice that the gate is fenced: those that use the heap do so by themselves, those that wait
+    /// for the collector are woken to do it, and those that sleep elsewhere will have when they wake. Left are threads that
+    /// compute outside the heap: their next operation lets a cycle begin.
+    fn await_fences(&self) {
+        self.notice_fences();
+        self.control.wake_waiting();
+        let unaware: Vec<_> = lock(&self.mutators)
+            .iter()
+            .filter(|mutator| !mutator.presence.knows())
+            .take(LOOKED_AT_MAX)
+            .map(Arc::clone)
+            .collect();
+        if unaware.is_empty() {
+            return;
+        }
+        if is_simulated() {
+            return yield_now();
+        }
+        // The same sleep seen twice, a while apart: the thread was not about to wake, or to fall asleep.
+        let before: Vec<_> = unaware.iter().map(|mutator| Sleep::of(mutator.thread)).collect();
+        std::thread::sleep(Duration::from_millis(1));
+        for (mutator, before) in unaware.iter().zip(before) {
+            let has_ended = mutator.ended.load(Ordering::Acquire);
+            if has_ended || (before.is_some() && before == Sleep::of(mutator.thread)) {
+                mutator.presence.note_asleep();
+            }
+        }
     }
 
     /// Takes back what threads owned that have ended.
     pub fn prune_mutators(&self) {
         let mut mutators = lock(&self.mutators);
-        let mut ended = Vec::new();
         mutators.retain(|mutator| {
             // Acquire: pairs with the ending thread's release.
-            let keep = !mutator.ended.load(Ordering::Acquire);
-            if !keep {
-                ended.push(Arc::clone(mutator));
-            }
-            keep
+            let is_gone = mutator.ended.load(Ordering::Acquire) && self.take_back(mutator);
+            !is_gone
         });
-        drop(mutators);
-        for mutator in ended {
-            // SAFETY: its thread has ended (acquired above) and it is no longer in the list: this is the only user.
-            let local = unsafe { mutator.local() };
-            self.handles.give_back(local.handles.drain(..).chain(local.roots.drain(..)));
-            self.release_prepared(&mutator);
-            let mut figures = lock(&self.figures);
-            let longest = [&mutator.longest_ticks, &mutator.longest_stall_ticks];
-            for (kept, ticks) in figures.longest_ticks.iter_mut().zip(longest) {
-                *kept = (*kept).max(ticks.load(Ordering::Relaxed));
-            }
+    }
+
+    /// Takes back what a thread owned that has ended. Under the lock of the list, so that a rendezvous finds what the thread
+    /// had logged with the thread or with the logs. False where that is for later: there is no room for what it had logged.
+    fn take_back(&self, mutator: &Mutator) -> bool {
+        // SAFETY: its thread has ended (acquired by the caller), and a rendezvous, which might look, needs the lock of the list.
+        let local = unsafe { mutator.local() };
+        if !local.log.is_empty() && !self.logs.hand_over(&mut local.log) {
+            return false;
         }
+        self.handles.give_back(local.handles.drain(..).chain(local.roots.drain(..)));
+        self.born_before_end.fetch_add(std::mem::take(&mut local.born), Ordering::Relaxed);
+        self.release_prepared(mutator);
+        let mut figures = lock(&self.figures);
+        let longest = [&mutator.longest_ticks, &mutator.longest_stall_ticks];
+        for (kept, ticks) in figures.longest_ticks.iter_mut().zip(longest) {
+            *kept = (*kept).max(ticks.load(Ordering::Relaxed));
+        }
+        true
     }
 
     /// Frees regions that a thread reserved for large objects and did not use.
     pub fn release_prepared(&self, mutator: &Mutator) {
         for (_, chunk) in lock(&mutator.prepared).drain(..) {
             self.mover.space.free_large(RegionId::of(chunk.start));
+        }
+    }
+
+    /// Gives back the memory, the addresses and the descriptors of a heap that is closed.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn release(&self) {
+        assert!(self.is_closed());
+        if let Some(userfaultfd) = lock(&self.userfaultfd).take() {
+            userfaultfd.numbers().into_iter().for_each(fork::forget);
+        }
+        fork::forget(self.mover.space.windows.file().raw());
+        // SAFETY: the heap was closed in a rendezvous with nobody inside, and operations look whether it is before they begin;
+        // the collector and the monitor have ended, and the handler has let go.
+        unsafe {
+            self.mover.close();
+            self.fullness.release();
         }
     }
 

@@ -16,33 +16,35 @@ pub struct Pauses {
 }
 
 /// The latest pauses; enough for percentiles, bounded in memory.
-#[derive(Default)]
 pub struct PauseLog {
-    recent_us: Vec<f64>,
+    recent_us: [f64; RECENT_MAX],
     max_us: f64,
     count: u64,
 }
 
 /// Pauses that percentiles are taken over.
-const RECENT_MAX: usize = 16_384;
+const RECENT_MAX: usize = 256;
+
+impl Default for PauseLog {
+    fn default() -> Self {
+        Self { recent_us: [0.0; RECENT_MAX], max_us: 0.0, count: 0 }
+    }
+}
 
 impl PauseLog {
     /// Adds one.
     pub fn add(&mut self, pause_us: f64) {
-        if self.recent_us.len() < RECENT_MAX {
-            self.recent_us.push(pause_us);
-        } else {
-            self.recent_us[self.count as usize % RECENT_MAX] = pause_us;
-        }
+        self.recent_us[self.count as usize % RECENT_MAX] = pause_us;
         self.max_us = self.max_us.max(pause_us);
         self.count += 1;
     }
 
-    /// The distribution: percentiles by nearest rank.
+    /// The distribution: percentiles by nearest rank. O(1).
     #[must_use]
     pub fn summary(&self) -> Pauses {
-        let mut sorted = self.recent_us.clone();
-        sorted.sort_by(f64::total_cmp);
+        let mut sorted = self.recent_us;
+        let sorted = &mut sorted[..RECENT_MAX.min(self.count as usize)];
+        sorted.sort_unstable_by(f64::total_cmp);
         let rank = |share: f64| {
             let rank = (share * sorted.len() as f64).ceil() as usize;
             sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
@@ -65,6 +67,8 @@ pub struct Fallbacks {
     pub descriptors_lost: u64,
     /// Times SIGBUS was taken back from somebody who took it during a move.
     pub handlers_restored: u64,
+    /// Shadows that could not be taken down after a move, so that the next begins with another try.
+    pub shadows_left: u64,
 }
 
 /// Figures about a heap at one moment. Counts are since the heap was made.
@@ -78,6 +82,10 @@ pub struct Stats {
     pub live_bytes: u64,
     /// Objects the last mark found alive.
     pub live_objects: u64,
+    /// Bytes that are likely alive now: those found alive, and of those allocated since the share that survived the last time.
+    pub live_estimate_bytes: u64,
+    /// Bytes that can be alive now at most: those found alive, and all that were allocated since.
+    pub live_bytes_max: u64,
     /// Bytes handed to mutators.
     pub allocated_bytes: u64,
     /// Handles in use.

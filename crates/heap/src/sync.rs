@@ -16,12 +16,16 @@ pub fn light_fence() {
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
-/// The rare side of the asymmetric fence: every other thread of the process fences.
-pub fn heavy_fence() {
+/// The rare side of the asymmetric fence: every other thread of the process fences. False where the kernel refuses to.
+#[must_use]
+pub fn heavy_fence() -> bool {
     #[cfg(loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
     #[cfg(not(loom))]
-    subduct_kernel::membarrier::fence_all_threads();
+    let fenced = subduct_kernel::membarrier::fence_all_threads().is_ok();
+    #[cfg(loom)]
+    let fenced = true;
+    fenced
 }
 
 /// A word that threads sleep on: a futex, or for loom the lock and the queue that the kernel keeps for one, so that a

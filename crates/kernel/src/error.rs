@@ -46,3 +46,9 @@ pub fn errno() -> i32 {
     // SAFETY: __errno_location returns a valid pointer to this thread's errno.
     unsafe { *libc::__errno_location() }
 }
+
+/// Whether an errno is what a filter on system calls (seccomp, a security module) answers.
+#[must_use]
+pub fn is_forbidden(errno: i32) -> bool {
+    matches!(errno, libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EOPNOTSUPP)
+}

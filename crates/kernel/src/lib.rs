@@ -10,6 +10,7 @@
 //! | [`membarrier`] | the process-wide fence that lets mutators run without one |
 //! | [`futex`] | sleeping on a word, usable in a signal handler |
 //! | [`signal`] | who owns a signal, taking it over, handing it on |
+//! | [`thread`] | whether a thread sleeps |
 //! | [`time`] | how long a thread has had a processor |
 //! | [`inject`] | refusing calls on purpose, in tests |
 //! | [`placement`] | mappings that own their place and cannot replace foreign memory |
@@ -28,10 +29,11 @@ pub mod probe;
 pub mod raw;
 pub mod serving;
 pub mod signal;
+pub mod thread;
 pub mod time;
 pub mod uffd;
 
-pub use error::{KernelError, Result, errno};
+pub use error::{KernelError, Result, errno, is_forbidden};
 
 /// Bytes in 1 GiB: the step of the kernel's fastest page-table move, and the unit of a window.
 pub const GIB: usize = 1 << 30;

@@ -1,6 +1,6 @@
 //! The asymmetric fence: the rare side pays a system call, the frequent side pays nothing.
 
-use crate::{KernelError, Result};
+use crate::{KernelError, Result, inject};
 
 const REGISTER_PRIVATE_EXPEDITED: i32 = 1 << 4;
 const PRIVATE_EXPEDITED: i32 = 1 << 3;
@@ -16,15 +16,25 @@ fn membarrier(command: i32) -> i64 {
 /// `ENOSYS` before Linux 4.14 or where the call is filtered.
 pub fn register() -> Result<()> {
     // [kernel.membarrier.private-expedited] [kernel.membarrier.must-register]
-    if membarrier(REGISTER_PRIVATE_EXPEDITED) != 0 {
-        return Err(KernelError::last("membarrier(REGISTER)", 0, 0, "allow the membarrier system call"));
-    }
-    Ok(())
+    ask(REGISTER_PRIVATE_EXPEDITED, "membarrier(REGISTER)")
 }
 
 /// Every thread of the process that is running executes a full memory barrier before this returns; the others did
 /// when they were switched out.
-pub fn fence_all_threads() {
-    let done = membarrier(PRIVATE_EXPEDITED);
-    assert!(done == 0, "membarrier(PRIVATE_EXPEDITED) failed with errno {} after it was registered", crate::errno());
+///
+/// # Errors
+/// `EPERM` or `ENOSYS` where a filter has come to forbid the call since [`register`]; `EPERM` without that.
+pub fn fence_all_threads() -> Result<()> {
+    ask(PRIVATE_EXPEDITED, "membarrier(PRIVATE_EXPEDITED)")
+}
+
+fn ask(command: i32, call: &'static str) -> Result<()> {
+    let remedy = "allow the membarrier system call";
+    if let Some(errno) = inject::refusal(inject::Call::Fence) {
+        return Err(KernelError { call, address: 0, length: 0, errno, remedy });
+    }
+    if membarrier(command) != 0 {
+        return Err(KernelError::last(call, 0, 0, remedy));
+    }
+    Ok(())
 }

@@ -153,11 +153,7 @@ impl Report {
 }
 
 fn try_membarrier() -> Attempt {
-    let registered = Attempt::of(membarrier::register());
-    if registered.works() {
-        membarrier::fence_all_threads();
-    }
-    registered
+    Attempt::of(membarrier::register().and_then(|()| membarrier::fence_all_threads()))
 }
 
 #[cfg(test)]

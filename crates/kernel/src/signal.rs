@@ -3,6 +3,7 @@
 use std::mem;
 use std::ptr;
 
+use crate::inject::{self, Call};
 use crate::{KernelError, Result};
 
 /// A handler with the signature of `SA_SIGINFO`.
@@ -34,6 +35,9 @@ impl Disposition {
     /// # Errors
     /// `EINVAL` for a number that is no signal.
     pub fn install(signal: i32, handler: Handler) -> Result<Self> {
+        if let Some(errno) = inject::refusal(Call::Handle) {
+            return Err(KernelError { call: "sigaction", address: 0, length: 0, errno, remedy: "refused by a test" });
+        }
         // SAFETY: all-zero sigactions are valid; every field that matters is set below.
         let (mut new, mut old): (libc::sigaction, libc::sigaction) = unsafe { (mem::zeroed(), mem::zeroed()) };
         new.sa_sigaction = handler as usize;

@@ -321,6 +321,9 @@ pub fn features() -> Result<u64> {
 }
 
 fn open(remedy: &'static str) -> Result<OwnedFd> {
+    if let Some(errno) = inject::refusal(inject::Call::Open) {
+        return Err(KernelError { call: "userfaultfd(UFFD_USER_MODE_ONLY)", address: 0, length: 0, errno, remedy });
+    }
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
     // SAFETY: the call takes one integer and returns a new descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };

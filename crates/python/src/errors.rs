@@ -25,7 +25,7 @@ create_exception!(
     HeapFull,
     PyMemoryError,
     "The budget does not allow what was asked, even after a collection. Nothing was lost and the heap stays usable.\n\n\
-     Attributes, in bytes: requested_bytes, live_bytes, resident_bytes, budget_bytes."
+     Attributes, in bytes: requested_bytes, live_bytes, resident_bytes, budget_bytes, reserve_bytes (kept for compaction)."
 );
 create_exception!(
     subduct,
@@ -49,6 +49,7 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         (&heap_full, "live_bytes"),
         (&heap_full, "resident_bytes"),
         (&heap_full, "budget_bytes"),
+        (&heap_full, "reserve_bytes"),
     ] {
         owner.setattr(name, 0)?;
     }
@@ -69,15 +70,16 @@ pub fn raised(py: Python<'_>, error: &Error) -> PyErr {
             kernel_error(py, kernel.errno, text, kernel.call, about, given, kernel.remedy)
         }
         Error::Unsupported { .. } => Unsupported::new_err(text),
-        Error::Full { requested, live, resident, budget } => {
+        Error::Full { requested, live, resident, budget, reserve } => {
             let raised = HeapFull::new_err(text);
             let raised = with(py, raised, "requested_bytes", *requested);
             let raised = with(py, raised, "live_bytes", *live);
             let raised = with(py, raised, "resident_bytes", *resident);
-            with(py, raised, "budget_bytes", *budget)
+            let raised = with(py, raised, "budget_bytes", *budget);
+            with(py, raised, "reserve_bytes", *reserve)
         }
         Error::Closed { .. } => HeapClosed::new_err(text),
-        Error::TooLarge => PyMemoryError::new_err(text),
+        Error::TooLarge | Error::Memory { .. } => PyMemoryError::new_err(text),
         Error::BadOption(_) => PyValueError::new_err(text),
         Error::Broken(_) => PyRuntimeError::new_err(text),
     }

@@ -186,6 +186,8 @@ fn cycle_report<'py>(py: Python<'py>, report: &CycleReport) -> PyResult<Bound<'p
         finish_ms,
         live_bytes,
         live_objects,
+        live_estimate_bytes,
+        live_bytes_max,
         resident_bytes,
         regions_evacuated,
         bytes_evacuated,
@@ -242,6 +244,7 @@ fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> {
         runs_unregistered,
         descriptors_lost,
         handlers_restored,
+        shadows_left,
     );
     fields.set_item("fallbacks", fallbacks)?;
     fields.set_item("delivery", stats.delivery.to_string())?;

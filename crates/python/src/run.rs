@@ -22,7 +22,7 @@ pub fn run<T>(py: Python<'_>, heap: &Heap, mut operation: impl FnMut(&mut Op<'_>
             Err(Stalled::Error(error)) => return Err(raised(py, &error)),
             Err(Stalled::Retry(retry)) => {
                 py.detach(|| heap.make_room(&retry)).map_err(|error| raised(py, &error))?;
-                py.check_signals()?;
+                py.check_signals().inspect_err(|_| heap.abandon())?;
             }
         }
     }

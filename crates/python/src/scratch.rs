@@ -23,7 +23,8 @@ pub fn with_handle<T>(
 ) -> Result<T, Retry> {
     let handle = op.handle_new(object)?;
     let result = then(op, handle);
-    op.handle_drop(handle);
+    // Stored by now, read from elsewhere, or garbage of a failed attempt.
+    op.handle_pass(handle);
     result
 }
 
@@ -89,7 +90,8 @@ impl<'h> Scratch<'h> {
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         if let Some(list) = self.list {
-            self.heap.drop_handle(list);
+            // Garbage now, with the shorter ones that it grew out of.
+            self.heap.drop_private(list, 64 + 32 * self.listed as u64);
         }
     }
 }

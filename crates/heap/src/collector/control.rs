@@ -56,30 +56,49 @@ impl Control {
     }
 
     /// Asks for a cycle that begins now or later, and waits until it is complete. `None` when the heap is closed first.
-    pub fn collect(&self, kind: Kind) -> Option<CycleReport> {
+    /// Calls `woken` whenever the wait is interrupted.
+    pub fn collect(&self, kind: Kind, woken: impl Fn()) -> Option<CycleReport> {
         let mut state = lock(&self.state);
         let mine = state.begun + 1;
         state.wanted = state.wanted.max(mine);
         state.kind = state.kind.max(kind);
         self.changed.notify_all();
-        state = self.wait_completed(state, mine);
+        state = self.wait_completed(state, mine, woken);
         if state.completed < mine { None } else { state.last.clone() }
     }
 
-    /// Waits until the cycle under way, if there is one, is complete.
-    pub fn wait_running(&self) {
+    /// Whether a cycle is under way.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
         let state = lock(&self.state);
-        let running = state.begun;
-        drop(self.wait_completed(state, running));
+        state.begun != state.completed
     }
 
-    fn wait_completed<'s>(&'s self, mut state: MutexGuard<'s, State>, cycle: u64) -> MutexGuard<'s, State> {
+    /// Waits until the cycle under way, if there is one, is complete. Calls `woken` whenever the wait is interrupted.
+    pub fn wait_running(&self, woken: impl Fn()) {
+        let state = lock(&self.state);
+        let running = state.begun;
+        drop(self.wait_completed(state, running, woken));
+    }
+
+    fn wait_completed<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        cycle: u64,
+        woken: impl Fn(),
+    ) -> MutexGuard<'s, State> {
         state.waiting += 1;
         while state.completed < cycle && !state.stop {
             state = wait_changed(&self.state, &self.changed, state);
+            woken();
         }
         state.waiting -= 1;
         state
+    }
+
+    /// Interrupts those who wait.
+    pub fn wake_waiting(&self) {
+        self.changed.notify_all();
     }
 
     /// Whether the cycle under way holds anybody up: one who waits for it, or the end of the heap.

@@ -60,6 +60,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     let counted = Counted::now(&shared.mover.counters);
     let allocated_before = shared.mover.space.allocated_bytes();
     shared.prune_mutators();
+    shared.mover.space.give_back_uncharged();
     if kind == Kind::Flip {
         return flip_only(shared, report);
     }
@@ -71,6 +72,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     report.rest_ms = share.rested().as_secs_f64() * 1e3;
     (report.mark_start_us, report.mark_end_us) = (marked.start_us, marked.end_us);
     (report.live_bytes, report.live_objects) = (marked.live_bytes, marked.live_objects);
+    shared.fullness.end_mark(allocated_before, marked.live_bytes);
 
     let plan = timed(&mut report.plan_ms, || {
         let drained_bytes = shared.mover.space.allocated_bytes() - allocated_before;
@@ -79,6 +81,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
         free_dead(shared);
         let plan = plan::make(&shared.mover, eagerness(shared, full, marked.live_bytes, drained_bytes));
         shared.mover.set_source_signature(plan.signature);
+        shared.fullness.set_sparse_bytes(plan.sparse_bytes_left);
         shared.mover.space.release_held();
         plan
     });
@@ -198,7 +201,7 @@ fn give_back(shared: &Shared, plan: &Plan, allocated_before: u64, report: &mut C
     space.trim_pool(shared.pacing.pool_bytes(report.full));
     let allocated = space.allocated_bytes();
     shared.pacing.after_cycle(allocated, report.live_bytes, space.used_bytes(), allocated - allocated_before);
-    report.resident_bytes = space.windows.file().resident_bytes().unwrap_or(0);
+    report.resident_bytes = space.resident_bytes().unwrap_or(0);
     report.truncated = plan.truncated;
     report.regions_evacuated = plan.sources.len() as u64;
     report.bytes_evacuated = plan.bytes;
@@ -274,7 +277,7 @@ mod tests {
         let before = heap.stats().unwrap().bytes_evacuated;
         let mut random = StdRng::seed_from_u64(7);
         (0..RECORDS / 5).for_each(|_| put(Some(random.random_range(0..RECORDS))));
-        heap.shared().control.collect(Kind::Ordinary).unwrap();
+        heap.shared().collect(Kind::Ordinary).unwrap();
         heap.stats().unwrap().bytes_evacuated - before
     }
 
@@ -301,7 +304,7 @@ mod tests {
                 }
                 heap.run(|op| list::clear(op, op.handle_get(dropped))).unwrap();
                 for _ in 0..2 {
-                    let report = heap.shared().control.collect(kind).unwrap();
+                    let report = heap.shared().collect(kind).unwrap();
                     moved[usize::from(report.bytes_evacuated > 0)] = true;
                     let sleep = heap.shared().throttle.sleep_for(1 << 60);
                     assert_eq!(sleep, Duration::ZERO, "{kind:?} {delivery:?}");

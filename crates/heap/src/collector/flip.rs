@@ -35,15 +35,19 @@ pub struct Flip {
 
 /// Flips: from its return on mutators see objects in their new places only.
 pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
+    let leaf_runs = plan.leaf_runs(&shared.mover.space);
+    let prepared = match &leaf_runs {
+        Ok(leaf_runs) => prepare(shared, plan, leaf_runs),
+        Err(refused) => Err((*refused).into()),
+    };
     let mut flip = Flip {
         pause_us: 0.0,
         is_moving: false,
         shadow_in_use: false,
-        leaf_runs: plan.leaf_runs(&shared.mover.space),
+        leaf_runs: leaf_runs.unwrap_or_default(),
         fallback: None,
         before: None,
     };
-    let prepared = prepare(shared, plan, &flip.leaf_runs);
     let ((), pause_us) = shared.rendezvous(|mutators| {
         flip.before = verify::before_flip(shared, mutators);
         shared.set_barrier(0);
@@ -67,6 +71,13 @@ pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
 /// What can be done before the pause: the handler, and the destinations that nobody can reach yet.
 fn prepare(shared: &Shared, plan: &Plan, leaf_runs: &[(u64, u64)]) -> Result<(), KernelError> {
     let space = &shared.mover.space;
+    if shared.delivery.features().is_some() {
+        space.windows.unlock_view();
+        if shared.is_shadow_left.load(Ordering::Relaxed) {
+            space.windows.close_shadow(0, space.geometry().total_bytes())?;
+            shared.is_shadow_left.store(false, Ordering::Relaxed);
+        }
+    }
     for destination in plan.destinations_in(space, Window::Slots) {
         // The flip takes the entries to the shadow, where the pages are built: a recycled region has none, as its objects
         // went elsewhere in the last move.
@@ -186,24 +197,33 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
             replace_descriptor(shared);
         }
     }
+    let mut is_left = false;
     if shared.delivery.features().is_some() {
         for (start, end) in &flip.leaf_runs {
-            retire_all(windows.close_shadow(*start, *end));
+            is_left |= windows.close_shadow(*start, *end).is_err();
         }
     }
     if flip.shadow_in_use {
-        retire_shadow(shared);
+        is_left |= retire_shadow(shared).is_err();
+    }
+    if is_left {
+        // [inv.shadow.empty] Nobody uses what is left. Without an empty shadow the next flip does everything in its pause.
+        shared.is_shadow_left.store(true, Ordering::Relaxed);
+        shared.mover.counters.shadows_left.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Takes the shadow down in slices, so that no other thread's mmap or fault waits for long, and then turns it into one
 /// empty reservation: the next flip moves whole page tables there only if nothing is left.
-fn retire_shadow(shared: &Shared) {
+fn retire_shadow(shared: &Shared) -> Result<(), KernelError> {
     let space = &shared.mover.space;
     let mut slice: Option<(u64, u64)> = None;
     let flush = |slice: &mut Option<(u64, u64)>| {
-        if let Some((start, end)) = slice.take() {
-            retire_all(space.windows.drop_shadow_entries(start, end));
+        if let Some((start, end)) = slice.take()
+            && space.windows.drop_shadow_entries(start, end).is_err()
+        {
+            // As good, but that it leaves a mapping for each slice until the end. If this fails, too, the last call does it all.
+            let _ = space.windows.close_shadow(start, end);
         }
     };
     for (id, region) in space.regions.iter(Window::Slots) {
@@ -217,13 +237,5 @@ fn retire_shadow(shared: &Shared) {
         }
     }
     flush(&mut slice);
-    retire_all(space.windows.close_shadow(0, space.geometry().window_bytes(Window::Slots)));
-}
-
-/// The reservation is ours and whole, so retiring it only fails when the kernel has no memory for a mapping's record:
-/// without an empty shadow there is no next flip.
-fn retire_all(result: subduct_kernel::Result<()>) {
-    if let Err(error) = result {
-        panic!("[inv.shadow.empty] the shadow cannot be retired: {error}");
-    }
+    space.windows.close_shadow(0, space.geometry().window_bytes(Window::Slots))
 }

@@ -1,6 +1,7 @@
 //! Steps 1 to 3 of the cycle: clearing, marking beside the mutators, and knowing when it is complete.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::collector::share::Share;
 use crate::mark::Marker;
@@ -10,6 +11,9 @@ use crate::object::Value;
 use crate::shared::{BARRIER_LOG, BARRIER_TRACK, Shared};
 use crate::space::{Chunk, Role, Window};
 use crate::verify;
+
+/// What is released is watched while less than this part of the budget is left.
+const WATCHED_SHARE: u64 = 4;
 
 /// What marking found.
 pub struct Marked {
@@ -41,9 +45,15 @@ pub fn clear(shared: &Shared) {
 /// Marks everything that is reachable when it begins. Afterwards mutators hold no chunk of a region that was in use.
 pub fn run(shared: &Shared, share: &mut Share<'_>) -> Marked {
     let mover = &shared.mover;
+    let space = &mover.space;
+    let is_nearly_full =
+        space.mutator_room_bytes() < space.mutator_bytes() / WATCHED_SHARE || shared.control.is_waited_for();
     let ((), start_us) = shared.rendezvous(|mutators| {
         // Logs may hold entries from the end of the last mark.
-        take_logs(shared, mutators);
+        each_logged(shared, mutators, |_| {});
+        shared.marked_unscanned.store(false, Ordering::Relaxed);
+        shared.fullness.begin_mark(is_nearly_full);
+        shared.born_before_end.store(0, Ordering::Relaxed);
         for mutator in mutators {
             // SAFETY: inside the rendezvous.
             unsafe { mutator.local() }.born = 0;
@@ -55,14 +65,23 @@ pub fn run(shared: &Shared, share: &mut Share<'_>) -> Marked {
     let view = mover.space.windows.view();
     for slot in shared.handles.slots() {
         // Acquire: pairs with the release of the mutator that stored it; see `Marker::header`.
-        let word = mover.space.windows.word(view, slot).load(std::sync::atomic::Ordering::Acquire);
+        let word = mover.space.windows.word(view, slot).load(Ordering::Acquire);
         marker.push(Value::from_bits(word));
     }
+    let mut between = |objects| {
+        share.between(objects);
+        // As they come, so that they need little memory.
+        shared.logs.take()
+    };
     let mut end_us: f64 = 0.0;
     loop {
-        marker.drain(|objects| share.between(objects));
-        shared.logs.take().into_iter().for_each(|value| marker.push(value));
-        marker.drain(|objects| share.between(objects));
+        marker.drain(&mut between);
+        shared.logs.take().into_iter().flatten().for_each(|value| marker.push(value));
+        marker.drain(&mut between);
+        if marker.has_unscanned() || shared.marked_unscanned.swap(false, Ordering::Relaxed) {
+            marker.scan_marked(&mut between);
+            continue;
+        }
         let (born, pause_us) = shared.rendezvous(|mutators| try_end(shared, mutators, &mut marker));
         end_us = end_us.max(pause_us);
         if let Some(born) = born {
@@ -72,31 +91,30 @@ pub fn run(shared: &Shared, share: &mut Share<'_>) -> Marked {
     }
 }
 
-/// Takes the references that mutators have logged.
-fn take_logs(shared: &Shared, mutators: &[Arc<Mutator>]) -> Vec<Value> {
-    let mut logged = shared.logs.take();
+/// Takes the references that mutators have logged, and hands each to `then`.
+fn each_logged(shared: &Shared, mutators: &[Arc<Mutator>], mut then: impl FnMut(Value)) {
+    shared.logs.take().into_iter().flatten().for_each(&mut then);
     for mutator in mutators {
         // SAFETY: inside the rendezvous.
-        logged.append(&mut unsafe { mutator.local() }.log);
+        unsafe { mutator.local() }.log.drain(..).for_each(&mut then);
     }
-    logged
 }
 
 /// Ends marking if nothing unmarked was logged, and counts the objects that were born marked. Otherwise gives the marker
 /// more to do.
 fn try_end(shared: &Shared, mutators: &[Arc<Mutator>], marker: &mut Marker) -> Option<u64> {
-    let mut more = false;
-    for value in take_logs(shared, mutators) {
+    let mut more = shared.marked_unscanned.load(Ordering::Relaxed);
+    each_logged(shared, mutators, |value| {
         if value.as_ref().is_some_and(|object| !shared.mover.marks.is_marked(object.offset())) {
             marker.push(value);
             more = true;
         }
-    }
+    });
     if more {
         return None;
     }
     verify::after_mark(shared);
-    let mut born = 0;
+    let mut born = shared.born_before_end.load(Ordering::Relaxed);
     for mutator in mutators {
         // SAFETY: inside the rendezvous.
         let local = unsafe { mutator.local() };

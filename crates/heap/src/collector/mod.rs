@@ -3,6 +3,7 @@
 pub mod control;
 pub mod cycle;
 pub mod flip;
+pub mod fullness;
 pub mod marking;
 pub mod monitor;
 pub mod pacing;

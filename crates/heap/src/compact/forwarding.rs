@@ -68,6 +68,19 @@ impl Forwarding {
         })
     }
 
+    /// Unmaps the table before it is dropped.
+    ///
+    /// # Safety
+    /// Nobody uses it any more.
+    pub unsafe fn release(&self) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            self.blocks.release();
+            self.splits.release();
+            self.moving.release();
+        }
+    }
+
     /// For looking many objects up.
     #[inline]
     #[must_use]

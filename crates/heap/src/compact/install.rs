@@ -135,7 +135,7 @@ mod tests {
         });
         windows.move_view_to_shadow().unwrap();
         windows.arm(&userfaultfd, 0, geometry.window_bytes(Window::Slots)).unwrap();
-        let mover = Arc::new(Mover::new(Space::new(windows, 64 << 20)).unwrap());
+        let mover = Arc::new(Mover::new(Space::new(windows, 64 << 20).unwrap()).unwrap());
         mover.begin(Some(userfaultfd.usable()));
 
         let (done, when_done) = mpsc::channel();

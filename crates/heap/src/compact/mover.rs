@@ -73,6 +73,8 @@ pub struct Counters {
     pub descriptors_lost: AtomicU64,
     /// Times SIGBUS was taken back during a move.
     pub handlers_restored: AtomicU64,
+    /// Shadows that could not be taken down after a move, so that the next begins with another try.
+    pub shadows_left: AtomicU64,
 }
 
 /// Everything that making pages ready needs. Shared with the SIGBUS handler.
@@ -113,6 +115,21 @@ impl Mover {
             installer: Installer::default(),
             space,
         })
+    }
+
+    /// Ends all use of the heap's memory and of the tables about it, and gives both back.
+    ///
+    /// # Safety
+    /// No thread is inside an operation of the heap, or will be, no collector runs, and no fault is served.
+    pub unsafe fn close(&self) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            self.space.close();
+            self.marks.release();
+            self.forwarding.release();
+            self.pages.release();
+            self.origins.release();
+        }
     }
 
     /// Whether a move is under way.

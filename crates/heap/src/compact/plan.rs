@@ -5,6 +5,7 @@
 
 use crate::compact::mover::Mover;
 use crate::mark::bitmap::signature_bit;
+use crate::memory::{self, Refused};
 use crate::object::{Header, Ref};
 use crate::space::layout::{POPULATE_BYTES, REGION_BYTES, block_of};
 use crate::space::{RegionId, Role, Shortage, Space, Window};
@@ -35,6 +36,8 @@ pub struct Plan {
     pub signature: u64,
     /// Bytes of objects that move.
     pub bytes: u64,
+    /// Bytes without live objects, in regions that a full cycle would evacuate and this one does not.
+    pub sparse_bytes_left: u64,
     /// Whether memory was too short to evacuate everything that was worth it.
     pub truncated: bool,
 }
@@ -46,18 +49,22 @@ impl Plan {
     }
 
     /// Destinations in the leaves window, as runs of neighbours: each is one registration.
-    #[must_use]
-    pub fn leaf_runs(&self, space: &Space) -> Vec<(u64, u64)> {
-        let mut ids: Vec<_> = self.destinations_in(space, Window::Leaves).collect();
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn leaf_runs(&self, space: &Space) -> Result<Vec<(u64, u64)>, Refused> {
+        let mut ids = Vec::new();
+        memory::reserve(&mut ids, self.destinations.len())?;
+        ids.extend(self.destinations_in(space, Window::Leaves));
         ids.sort_unstable();
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for id in ids {
             match runs.last_mut() {
                 Some((_, end)) if *end == id.start() => *end = id.end(),
-                _ => runs.push((id.start(), id.end())),
+                _ => memory::push(&mut runs, (id.start(), id.end()))?,
             }
         }
-        runs
+        Ok(runs)
     }
 }
 
@@ -78,9 +85,13 @@ pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
     let live_share = share_needed(mover, eagerness);
     for window in Window::ALL {
         let chosen = choose(mover, window, live_share, eagerness, &mut plan);
-        let left = chosen.iter().map(|id| mover.space.regions.get(*id).live_bytes()).sum();
+        if memory::reserve(&mut plan.sources, chosen.len()).is_err() {
+            plan.truncated = true;
+            continue;
+        }
+        let left = chosen.iter().map(|(id, _)| mover.space.regions.get(*id).live_bytes()).sum();
         let mut layout = Layout { mover, window, at: None, left };
-        for id in chosen {
+        for (id, _) in chosen {
             if layout.place_region(id, &mut plan).is_err() {
                 plan.truncated = true;
                 break;
@@ -91,6 +102,8 @@ pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
     for pair in plan.sources.windows(2) {
         mover.space.regions.get(pair[0]).set_head(pair[1]);
     }
+    plan.sparse_bytes_left = sparse_bytes(mover, eagerness.live_share_max)
+        .saturating_sub(plan.sources.iter().map(|id| dead_bytes(&mover.space, *id)).sum());
     for id in &plan.sources {
         mover.space.regions.get(*id).set_role(Role::Source);
         mover.forwarding.set_moving(*id, true);
@@ -103,8 +116,9 @@ pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
 fn share_needed(mover: &Mover, eagerness: Eagerness) -> f64 {
     let space = &mover.space;
     let mut used = space.used_bytes();
-    let mut all: Vec<_> = Window::ALL.into_iter().flat_map(|window| candidates(space, window)).collect();
-    all.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    // Those that there is no memory for are not chosen now.
+    let (mut all, _) = memory::gather(Window::ALL.into_iter().flat_map(|window| candidates(space, window)));
+    sparsest_first(&mut all);
     let mut needed = eagerness.live_share;
     for (id, share) in all {
         if share > eagerness.live_share {
@@ -127,18 +141,40 @@ fn candidates(space: &Space, window: Window) -> impl Iterator<Item = (RegionId, 
     })
 }
 
+/// Bytes of a region that hold no live object.
+fn dead_bytes(space: &Space, id: RegionId) -> u64 {
+    let region = space.regions.get(id);
+    region.resident_bytes().saturating_sub(region.live_bytes())
+}
+
+/// What could be gained by evacuating everything of which at most `live_share` is alive.
+fn sparse_bytes(mover: &Mover, live_share: f64) -> u64 {
+    let all = Window::ALL.into_iter().flat_map(|window| candidates(&mover.space, window));
+    all.filter(|(_, share)| *share <= live_share).map(|(id, _)| dead_bytes(&mover.space, id)).sum()
+}
+
+fn sparsest_first(candidates: &mut [(RegionId, f64)]) {
+    candidates.sort_unstable_by(|(a, a_share), (b, b_share)| a_share.total_cmp(b_share).then(a.cmp(b)));
+}
+
 /// The regions of a window that are worth evacuating, in address order, as many as there is room to build
 /// destinations for.
-fn choose(mover: &Mover, window: Window, live_share: f64, eagerness: Eagerness, plan: &mut Plan) -> Vec<RegionId> {
+fn choose(
+    mover: &Mover,
+    window: Window,
+    live_share: f64,
+    eagerness: Eagerness,
+    plan: &mut Plan,
+) -> Vec<(RegionId, f64)> {
     let space = &mover.space;
-    let mut chosen: Vec<_> = candidates(space, window).filter(|(_, share)| *share <= live_share).collect();
-    chosen.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-    let mut chosen: Vec<_> = chosen.into_iter().map(|(id, _)| id).collect();
+    let (mut chosen, are_all) = memory::gather(candidates(space, window).filter(|(_, share)| *share <= live_share));
+    plan.truncated |= !are_all;
+    sparsest_first(&mut chosen);
     // To spare: the last step of each window's last destination, and in every destination the room that the next object
     // is too large for, an eighth of a region at most.
     let mut room = space.collector_room_bytes().saturating_sub(2 * POPULATE_BYTES + eagerness.spare_bytes) / 8 * 7;
-    let affordable = chosen.iter().take_while(|id| {
-        let live = space.regions.get(**id).live_bytes();
+    let affordable = chosen.iter().take_while(|(id, _)| {
+        let live = space.regions.get(*id).live_bytes();
         let fits = live <= room;
         room = room.saturating_sub(live);
         fits
@@ -148,13 +184,13 @@ fn choose(mover: &Mover, window: Window, live_share: f64, eagerness: Eagerness, 
     chosen.truncate(affordable);
     let (live, resident) = chosen
         .iter()
-        .map(|id| space.regions.get(*id))
+        .map(|(id, _)| space.regions.get(*id))
         .fold((0, 0), |(live, resident), region| (live + region.live_bytes(), resident + region.resident_bytes()));
     if !eagerness.always && live + REGION_BYTES / 4 > resident {
         // Moving everything would not give back even a quarter of a region.
         chosen.clear();
     }
-    chosen.sort_unstable();
+    chosen.sort_unstable_by_key(|(id, _)| *id);
     chosen
 }
 
@@ -205,6 +241,7 @@ impl Layout<'_> {
             return Ok(at);
         }
         let resident = left.min(REGION_BYTES);
+        memory::reserve(&mut plan.destinations, 1).map_err(|refused| Shortage::Kernel(refused.into()))?;
         let id = self.mover.space.take_destination(self.window, resident)?;
         // Closed only now: a shortage must leave the layout as it was.
         self.close_destination();

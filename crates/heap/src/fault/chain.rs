@@ -8,7 +8,7 @@
 //!   kernel --> ours --> theirs (found ours) --> ours again --> what was there before both
 //! ```
 //!
-//! A signal comes back either inside the call of their handler, with the same context ([`Frames`]), or as a new signal that
+//! A signal comes back either inside the call of their handler, with the same context ([`Frame`]), or as a new signal that
 //! this thread sent to itself.
 
 use std::ptr;
@@ -138,7 +138,10 @@ fn is_late_takeover(thread: i32) -> bool {
 }
 
 /// Hands a signal on to whoever had it before us. Fault path, for signals that are not ours.
-pub fn forward(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+///
+/// # Safety
+/// The arguments are those that the kernel passed to our handler.
+pub unsafe fn forward(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: gettid and getpid have no preconditions; with SA_SIGINFO the kernel passes a valid siginfo.
     let (thread, raised, fault) = unsafe {
         let sent = (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid();
@@ -168,14 +171,18 @@ pub fn forward(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_vo
         }
         None => Frame::take(thread, context as usize, stack, depth),
     };
-    hand_to(depth, signal, info, context);
+    // SAFETY: by this function's contract.
+    unsafe { hand_to(depth, signal, info, context) };
     if let Some(frame) = frame {
         frame.thread.store(0, Ordering::Relaxed);
     }
 }
 
 /// Calls the handler that is `depth` places down the list, or the oldest.
-fn hand_to(depth: u32, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+///
+/// # Safety
+/// As [`forward`].
+unsafe fn hand_to(depth: u32, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let mut previous: *const Previous = PREVIOUS.load(Ordering::Acquire);
     for _ in 0..depth {
         // SAFETY: null, or leaked on purpose by `ensure_installed`.

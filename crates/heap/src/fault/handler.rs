@@ -68,6 +68,12 @@ pub fn forget_all() {
     IS_CHANGING.store(false, Ordering::Relaxed);
 }
 
+/// Whether there is no place for another heap.
+#[must_use]
+pub fn is_full() -> bool {
+    HEAPS.iter().all(|entry| !entry.mover.load(Ordering::Relaxed).is_null())
+}
+
 /// Lets the handler serve a heap whose view is `[start, end)`. False when the table is full.
 ///
 /// # Safety
@@ -104,7 +110,8 @@ pub(super) extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, cont
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     // [kernel.uffd.sigbus.handler] [kernel.uffd.sigbus.missing] [kernel.uffd.sigbus.minor]
     if code != libc::BUS_ADRERR || !serve(address) {
-        chain::forward(signal, info, context);
+        // SAFETY: what the kernel passed to us.
+        unsafe { chain::forward(signal, info, context) };
     }
     // SAFETY: as above.
     unsafe { *errno_place = errno };

@@ -41,6 +41,19 @@ impl Marks {
         })
     }
 
+    /// Unmaps the tables before they are dropped.
+    ///
+    /// # Safety
+    /// Nobody uses them any more.
+    pub unsafe fn release(&self) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            self.bits.release();
+            self.reaching.release();
+            self.signatures.release();
+        }
+    }
+
     /// Whether the object at `offset` is marked.
     #[inline]
     #[must_use]
@@ -66,9 +79,10 @@ impl Marks {
         }
         let (block, bit) = (block_of(offset), bit_of(offset) as usize);
         let words = if bytes <= LARGE_BYTES { header.words() } else { 1 };
-        // A block may be shared with an object that another thread allocates: fetch_or, relaxed as above.
+        // A block may be shared with an object that another thread allocates: fetch_or. Release: who finds the object by its bit
+        // (`Marker::scan_marked`) finds its header.
         let here = words.min(64 - bit);
-        let before = self.bits.get(block).fetch_or((u64::MAX >> (64 - here)) << bit, Ordering::Relaxed);
+        let before = self.bits.get(block).fetch_or((u64::MAX >> (64 - here)) << bit, Ordering::Release);
         if before >> bit & 1 == 1 {
             return false;
         }
@@ -212,7 +226,7 @@ mod tests {
 
     fn tables() -> (Marks, RegionTable) {
         let geometry = Geometry::new(4096, 1 << 30, 1 << 30);
-        (Marks::new(geometry).unwrap(), RegionTable::new(geometry))
+        (Marks::new(geometry).unwrap(), RegionTable::new(geometry).unwrap())
     }
 
     proptest! {

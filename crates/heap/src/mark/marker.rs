@@ -3,8 +3,12 @@
 //! Everything that was reachable when marking began is marked, whatever mutators do meanwhile: a mutator that
 //! overwrites a slot hands over the reference that was in it (the *log*), and objects made meanwhile are born marked.
 //! Marking reads the view, which is an ordinary mapping at that time, and never waits for a mutator.
+//!
+//! Where there is no memory for the worklist, an object is marked but not scanned. The marker then looks at all marked objects
+//! again ([`Marker::scan_marked`]), as often as it takes: each time it marks something new.
 
-use std::sync::atomic::Ordering;
+use std::ops::Range;
+use std::sync::atomic::{Ordering, fence};
 
 use crate::mark::Marks;
 use crate::object::{Header, Ref, Value};
@@ -36,6 +40,8 @@ pub struct Marker<'h> {
     /// cost no look at the object.
     unmarked: Latest,
     objects: u64,
+    /// Whether an object was marked that is neither scanned nor on the worklist.
+    has_unscanned: bool,
 }
 
 /// The latest references, each of which leaves when [`PREFETCH`] others have come.
@@ -69,7 +75,15 @@ impl<'h> Marker<'h> {
     /// A marker with nothing to do.
     #[must_use]
     pub fn new(space: &'h Space, marks: &'h Marks) -> Self {
-        Self { space, marks, worklist: Vec::new(), found: Latest::empty(), unmarked: Latest::empty(), objects: 0 }
+        Self {
+            space,
+            marks,
+            worklist: Vec::new(),
+            found: Latest::empty(),
+            unmarked: Latest::empty(),
+            objects: 0,
+            has_unscanned: false,
+        }
     }
 
     /// Objects marked so far by this marker; those born marked are not among them.
@@ -114,9 +128,19 @@ impl<'h> Marker<'h> {
         if self.marks.mark(&self.space.regions, object, header) {
             self.objects += 1;
             if header.slots() > 0 {
-                self.worklist.push(Task { object, slot: 0 });
+                self.put_off(Task { object, slot: 0 });
             }
         }
+    }
+
+    /// Puts a task on the worklist.
+    #[inline]
+    fn put_off(&mut self, task: Task) {
+        if self.worklist.len() == self.worklist.capacity() && self.worklist.try_reserve(1).is_err() {
+            self.has_unscanned = true;
+            return;
+        }
+        self.worklist.push(task);
     }
 
     fn header(&self, object: Ref) -> Header {
@@ -125,16 +149,16 @@ impl<'h> Marker<'h> {
         Header::from_bits(self.space.windows.word(self.space.windows.view(), object.offset()).load(Ordering::Acquire))
     }
 
-    /// Marks until nothing is left to do. Calls `between` every thousand steps or so, with the number of
-    /// objects marked so far.
-    pub fn drain(&mut self, mut between: impl FnMut(u64)) {
+    /// Marks until nothing is left to do. Calls `between` every thousand steps or so, with the number of objects marked so far,
+    /// and marks what it returns.
+    pub fn drain(&mut self, between: &mut impl FnMut(u64) -> Vec<Vec<Value>>) {
         let mut steps = 0;
         loop {
             while let Some(task) = self.worklist.pop() {
                 self.scan(task);
                 steps += 1;
                 if steps % STEPS == 0 {
-                    between(self.objects);
+                    between(self.objects).into_iter().flatten().for_each(|value| self.push(value));
                 }
             }
             self.found.take().for_each(|object| self.look_up(object));
@@ -145,16 +169,49 @@ impl<'h> Marker<'h> {
         }
     }
 
+    /// Whether objects are marked that were not scanned.
+    #[must_use]
+    pub fn has_unscanned(&self) -> bool {
+        self.has_unscanned
+    }
+
+    /// Scans all marked objects again, those born marked included. O(live data).
+    pub fn scan_marked(&mut self, between: &mut impl FnMut(u64) -> Vec<Vec<Value>>) {
+        self.has_unscanned = false;
+        let space = self.space;
+        for (id, region) in space.regions.iter(Window::Slots) {
+            if region.live_bytes() == 0 {
+                continue;
+            }
+            let mut from = id.start();
+            while let Some(offset) = self.marks.next_marked(from, id.end()) {
+                // Pairs with the release in `Marks::mark`: the header of an object that was born marked is complete.
+                fence(Ordering::Acquire);
+                let object = Ref::at(offset);
+                let header = self.header(object);
+                for slot in (0..header.slots()).step_by(SCAN_SLOTS) {
+                    self.scan_slots(object, slot..header.slots().min(slot + SCAN_SLOTS));
+                    self.drain(between);
+                }
+                from = offset + header.bytes();
+            }
+        }
+    }
+
     /// Scans a stretch of one object's slots.
     fn scan(&mut self, task: Task) {
         let slots = self.header(task.object).slots();
         let end = slots.min(task.slot + SCAN_SLOTS);
         if end < slots {
-            self.worklist.push(Task { object: task.object, slot: end });
+            self.put_off(Task { object: task.object, slot: end });
         }
+        self.scan_slots(task.object, task.slot..end);
+    }
+
+    fn scan_slots(&mut self, object: Ref, slots: Range<usize>) {
         let view = self.space.windows.view();
-        for slot in task.slot..end {
-            let offset = task.object.offset() + 8 + slot as u64 * 8;
+        for slot in slots {
+            let offset = object.offset() + 8 + slot as u64 * 8;
             // Acquire: see `header`.
             let value = Value::from_bits(self.space.windows.word(view, offset).load(Ordering::Acquire));
             if let Some(target) = value.as_ref() {

@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::memory;
 use crate::mutator::handle_map::HandleMap;
 use crate::space::layout::REGION_BYTES;
 use crate::space::{RegionId, Shortage, Space};
@@ -19,6 +20,15 @@ const REGIONS_MAX: usize = 1024;
 /// A root: keeps an object alive and finds it wherever it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Handle(u32);
+
+impl Handle {
+    /// Its number, from 0 on.
+    #[inline]
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 #[derive(Default)]
 struct Free {
@@ -43,6 +53,12 @@ impl Default for HandleTable {
 }
 
 impl HandleTable {
+    /// How many handles there can be within a budget.
+    #[must_use]
+    pub fn most(budget_bytes: u64) -> usize {
+        REGIONS_MAX.min(budget_bytes.div_ceil(REGION_BYTES) as usize) * PER_REGION as usize
+    }
+
     /// Offset of a handle's slot.
     #[inline]
     #[must_use]
@@ -105,7 +121,11 @@ impl HandleTable {
             space.grow_handles(id, space.regions.get(id).resident_bytes() + 1)?;
             id
         };
-        free.end = ordinal as u32 * PER_REGION + (space.regions.get(id).resident_bytes() / 8) as u32;
+        let end = ordinal as u32 * PER_REGION + (space.regions.get(id).resident_bytes() / 8) as u32;
+        // Room for all handles there are: giving one back needs no memory.
+        let missing = (end as usize).saturating_sub(free.handles.len());
+        memory::reserve(&mut free.handles, missing).map_err(|refused| Shortage::Kernel(refused.into()))?;
+        free.end = end;
         Ok(())
     }
 

@@ -1,17 +1,21 @@
 //! The barrier's log: references that mutators overwrote while marking, on their way to the marker.
 //!
 //! A mutator collects them in a vector of its own, inside operations, and hands a full one over. The marker takes what was
-//! handed over at any time, and what mutators still hold in the rendezvous that ends marking.
+//! handed over at any time, and what mutators still hold in the rendezvous that ends marking. Where there is no memory for a
+//! log, or the marker is too far behind, the mutator marks the object itself and has the marker look at all marked objects
+//! again.
 //!
-//! `[inv.log.complete]` Every reference that was overwritten while marking is seen by the marker before marking ends.
+//! `[inv.log.complete]` Every reference that was overwritten while marking is seen by the marker before marking ends, or marked.
 
 #[cfg(loom)]
 use loom::sync::Mutex;
 #[cfg(not(loom))]
 use std::sync::Mutex;
 
-/// Entries that a mutator keeps before it hands them over.
-pub const LOG_MAX: usize = if cfg!(loom) { 2 } else { 1024 };
+/// Entries that a mutator keeps before it hands them over: 4 KiB.
+pub const LOG_MAX: usize = if cfg!(loom) { 2 } else { 512 };
+/// Logs that wait for the marker at most: 8 MiB.
+const LOGS_MAX: usize = 2048;
 
 /// Logs that mutators have handed over.
 pub struct Logs<T>(Mutex<Vec<Vec<T>>>);
@@ -23,17 +27,35 @@ impl<T> Default for Logs<T> {
 }
 
 impl<T> Logs<T> {
-    /// Adds a reference to a mutator's own log; hands that over when it is full. Inside an operation.
-    pub fn push(&self, own: &mut Vec<T>, overwritten: T) {
-        own.push(overwritten);
-        if own.len() >= LOG_MAX {
-            self.locked(|logs| logs.push(std::mem::take(own)));
+    /// Adds a reference to a mutator's own log, handing that over when it is full. Inside an operation. False where there is no
+    /// room: the reference was not added.
+    #[must_use]
+    pub fn push(&self, own: &mut Vec<T>, overwritten: T) -> bool {
+        if own.len() >= LOG_MAX && !self.hand_over(own) {
+            return false;
         }
+        if own.capacity() < LOG_MAX && own.try_reserve_exact(LOG_MAX - own.len()).is_err() {
+            return false;
+        }
+        own.push(overwritten);
+        true
+    }
+
+    /// Hands a log over, which is empty then. False, and nothing changed, where there is no room.
+    #[must_use]
+    pub fn hand_over(&self, own: &mut Vec<T>) -> bool {
+        self.locked(|logs| {
+            let has_room = logs.len() < LOGS_MAX && logs.try_reserve(1).is_ok();
+            if has_room {
+                logs.push(std::mem::take(own));
+            }
+            has_room
+        })
     }
 
     /// Everything that was handed over.
-    pub fn take(&self) -> Vec<T> {
-        self.locked(|logs| std::mem::take(logs).into_iter().flatten().collect())
+    pub fn take(&self) -> Vec<Vec<T>> {
+        self.locked(std::mem::take)
     }
 
     fn locked<R>(&self, f: impl FnOnce(&mut Vec<Vec<T>>) -> R) -> R {
@@ -78,7 +100,8 @@ mod loom_models {
         if heap.barrier.load(Ordering::Relaxed) != 0 {
             let overwritten = heap.slots[from].load(Ordering::Acquire);
             // SAFETY: inside an operation. loom verifies.
-            heap.own.with_mut(|own| heap.logs.push(unsafe { &mut *own }, overwritten));
+            let logged = heap.own.with_mut(|own| heap.logs.push(unsafe { &mut *own }, overwritten));
+            assert!(logged);
         }
         heap.slots[from].store(0, Ordering::Release);
         heap.presence.exit(&heap.gate);
@@ -104,13 +127,13 @@ mod loom_models {
                     hide(&heap, 3, 1);
                 })
             };
-            heap.gate.close([&heap.presence].into_iter());
+            while !heap.gate.close([&heap.presence].into_iter()) {}
             heap.barrier.store(1, Ordering::Relaxed);
             heap.gate.open();
             let mut marked: Vec<u32> = heap.slots.iter().map(|slot| slot.load(Ordering::Acquire)).collect();
-            marked.extend(heap.logs.take());
-            heap.gate.close([&heap.presence].into_iter());
-            marked.extend(heap.logs.take());
+            marked.extend(heap.logs.take().into_iter().flatten());
+            while !heap.gate.close([&heap.presence].into_iter()) {}
+            marked.extend(heap.logs.take().into_iter().flatten());
             // SAFETY: in a rendezvous. loom verifies.
             heap.own.with_mut(|own| marked.append(unsafe { &mut *own }));
             heap.gate.open();

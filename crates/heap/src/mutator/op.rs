@@ -6,10 +6,11 @@
 use std::sync::atomic::Ordering;
 
 use crate::clock;
+use crate::memory::{self, Refused};
 use crate::mutator::handles::Handle;
 use crate::mutator::thread::{Local, Mutator, POLL_ROOTS};
 use crate::object::{Header, Kind, Ref, Value};
-use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_TRACK, Interned, Shared};
+use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_RELEASE, BARRIER_TRACK, Interned, Shared};
 use crate::space::layout::{CHUNK_BYTES, LARGE_BYTES};
 use crate::space::{Chunk, Window};
 use crate::sync::lock;
@@ -37,6 +38,14 @@ pub enum Retry {
     Handles,
     /// Another thread is changing the same object.
     Busy,
+    /// The process has no memory of its own left: it fails.
+    Refused(Refused),
+}
+
+impl From<Refused> for Retry {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
 }
 
 /// A heap operation under way.
@@ -57,13 +66,19 @@ impl<'h> Op<'h> {
         // SAFETY: the owning thread, inside, by this function's contract.
         let local = unsafe { mutator.local() };
         local.operations += 1;
+        local.began_at_bytes = local.allocated_bytes;
         Self { shared, mutator, local, barrier: shared.barrier() }
     }
 
     /// Ends an attempt at an operation. What one that failed was given is kept for [`Heap::make_room`](crate::Heap::make_room).
     pub fn end(self, succeeded: bool) {
+        // Relaxed: read by this thread.
+        self.mutator.allocated_bytes.store(self.local.allocated_bytes, Ordering::Relaxed);
         let given = &mut self.local.given;
         if !succeeded {
+            if self.barrier & BARRIER_RELEASE != 0 {
+                self.shared.fullness.note_failed(self.local.allocated_bytes - self.local.began_at_bytes);
+            }
             *lock(&self.mutator.failed) = std::mem::take(given);
             return;
         }
@@ -142,6 +157,7 @@ impl<'h> Op<'h> {
             self.shared.mover.space.windows.zero_words(offset + 8, header.words() - 1);
             offset
         };
+        self.local.allocated_bytes += bytes;
         self.store_word(offset, header.bits());
         let object = Ref::at(offset);
         if self.barrier & (BARRIER_LOG | BARRIER_TRACK) != 0 {
@@ -214,7 +230,8 @@ impl<'h> Op<'h> {
         let Some(fitting) = fitting else { return Err(Retry::Space(Request { window, bytes })) };
         let (_, chunk) = prepared.swap_remove(fitting);
         self.shared.mover.space.commit_large(chunk);
-        self.local.given.large.push((window, bytes));
+        // Without a note of it the next attempt asks for it again by itself.
+        let _ = memory::push(&mut self.local.given.large, (window, bytes));
         Ok(chunk.start)
     }
 
@@ -235,9 +252,32 @@ impl<'h> Op<'h> {
     #[inline]
     fn store_at(&mut self, offset: u64, value: Value) {
         if self.barrier != 0 {
+            self.note_release(offset);
             self.before_store(offset, value);
         }
         self.store_word(offset, value.bits());
+    }
+
+    /// As [`Op::store_at`], where what is overwritten is no loss to any user: handles, and caches.
+    #[inline]
+    fn store_uncounted(&mut self, offset: u64, value: Value) {
+        if self.barrier != 0 {
+            self.before_store(offset, value);
+        }
+        self.store_word(offset, value.bits());
+    }
+
+    /// As [`Op::store`], in a cache of strings.
+    pub fn store_cached(&mut self, cache: Ref, slot: usize, value: Value) {
+        let offset = self.slot(cache, slot);
+        self.store_uncounted(offset, value);
+    }
+
+    #[cold]
+    fn note_release(&mut self, offset: u64) {
+        if self.barrier & BARRIER_RELEASE != 0 && Value::from_bits(self.load_word(offset)).as_ref().is_some() {
+            self.shared.fullness.note_release();
+        }
     }
 
     /// The write barrier: keeps the snapshot whole, and the page signatures true.
@@ -255,8 +295,12 @@ impl<'h> Op<'h> {
 
     fn log(&mut self, value: Value) {
         let Some(object) = value.as_ref() else { return };
-        if !self.shared.mover.marks.is_marked(object.offset()) {
-            self.shared.logs.push(&mut self.local.log, value);
+        let marks = &self.shared.mover.marks;
+        if !marks.is_marked(object.offset()) && !self.shared.logs.push(&mut self.local.log, value) {
+            let header = self.header(object);
+            self.local.born += u64::from(marks.mark(&self.shared.mover.space.regions, object, header));
+            // Relaxed: the marker looks in the rendezvous that would end marking.
+            self.shared.marked_unscanned.store(true, Ordering::Relaxed);
         }
     }
 
@@ -359,7 +403,7 @@ impl<'h> Op<'h> {
         assert!(refs.len() <= POLL_ROOTS, "a poll keeps at most {POLL_ROOTS} references");
         for (i, object) in refs.iter().enumerate() {
             let slot = self.shared.handles.slot(self.local.roots[i]);
-            self.store_at(slot, Value::reference(*object));
+            self.store_uncounted(slot, Value::reference(*object));
         }
         // Relaxed: the gate orders it for those who read it in a rendezvous.
         self.mutator.is_polling.store(true, Ordering::Relaxed);
@@ -372,7 +416,7 @@ impl<'h> Op<'h> {
         for (i, object) in refs.iter_mut().enumerate() {
             let slot = self.shared.handles.slot(self.local.roots[i]);
             *object = Value::from_bits(self.load_word(slot)).as_ref().expect("[inv.poll.roots]");
-            self.store_at(slot, Value::EMPTY);
+            self.store_uncounted(slot, Value::EMPTY);
         }
     }
 
@@ -381,12 +425,27 @@ impl<'h> Op<'h> {
     /// # Errors
     /// [`Retry::Handles`] when the handle table cannot grow.
     pub fn handle_new(&mut self, object: Ref) -> Result<Handle, Retry> {
+        self.handle_for(object, false)
+    }
+
+    /// As [`Op::handle_new`], for an object that was read from a container and is still in it.
+    ///
+    /// # Errors
+    /// As [`Op::handle_new`].
+    pub fn handle_read(&mut self, object: Ref) -> Result<Handle, Retry> {
+        self.handle_for(object, true)
+    }
+
+    fn handle_for(&mut self, object: Ref, read: bool) -> Result<Handle, Retry> {
         if self.local.handles.is_empty() {
             let taken = self.shared.handles.take(&self.shared.mover.space, &mut self.local.handles, HANDLE_BATCH);
             taken.map_err(|_| Retry::Handles)?;
         }
         let handle = self.local.handles.pop().expect("taken above");
-        self.store_at(self.shared.handles.slot(handle), Value::reference(object));
+        if self.barrier & BARRIER_RELEASE != 0 {
+            self.shared.fullness.note_handle(handle.index(), read);
+        }
+        self.store_uncounted(self.shared.handles.slot(handle), Value::reference(object));
         self.shared.handles.count(1);
         Ok(handle)
     }
@@ -404,7 +463,15 @@ impl<'h> Op<'h> {
 
     /// Gives a handle up; its object lives on if something else refers to it.
     pub fn handle_drop(&mut self, handle: Handle) {
-        self.store_at(self.shared.handles.slot(handle), Value::EMPTY);
+        if self.barrier & BARRIER_RELEASE != 0 {
+            self.shared.fullness.note_dropped(handle.index());
+        }
+        self.handle_pass(handle);
+    }
+
+    /// As [`Op::handle_drop`], for an object that something else refers to by now, or that this attempt made and leaves.
+    pub fn handle_pass(&mut self, handle: Handle) {
+        self.store_uncounted(self.shared.handles.slot(handle), Value::EMPTY);
         self.shared.handles.count(-1);
         self.local.handles.push(handle);
         if self.local.handles.len() > 2 * HANDLE_BATCH {

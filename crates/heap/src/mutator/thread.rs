@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::memory::{self, Refused};
 use crate::mutator::handles::Handle;
-use crate::mutator::safepoint::Presence;
+use crate::mutator::safepoint::{Gate, Presence};
 use crate::object::Value;
 use crate::space::{Chunk, Window};
+use subduct_kernel::thread::thread_number;
 
 /// References that an operation can hold over a poll.
 pub const POLL_ROOTS: usize = 8;
@@ -27,6 +29,10 @@ pub struct Local {
     pub operations: u64,
     /// Objects born marked since the mark began.
     pub born: u64,
+    /// Bytes of objects that the thread has allocated, and how many they were when this attempt at an operation began.
+    pub allocated_bytes: u64,
+    /// See `allocated_bytes`.
+    pub began_at_bytes: u64,
     /// What this attempt at an operation was given.
     pub given: Given,
 }
@@ -52,6 +58,8 @@ impl Given {
 /// One thread in one heap.
 #[derive(Default)]
 pub struct Mutator {
+    /// The kernel's number of the thread.
+    pub thread: i32,
     /// Whether the thread is inside an operation.
     pub presence: Presence,
     local: UnsafeCell<Local>,
@@ -71,6 +79,8 @@ pub struct Mutator {
     pub is_polling: AtomicBool,
     /// The thread has ended; what it owned can be taken back.
     pub ended: AtomicBool,
+    /// Bytes of objects that the thread has allocated. Read and written by the owner only, outside operations, too.
+    pub allocated_bytes: AtomicU64,
     /// Longest operation, in clock ticks. Written by the owner only.
     pub longest_ticks: AtomicU64,
     /// Longest wait for a cycle to give memory back, in clock ticks. Written by the owner only.
@@ -81,6 +91,12 @@ pub struct Mutator {
 unsafe impl Sync for Mutator {}
 
 impl Mutator {
+    /// That of the calling thread.
+    #[must_use]
+    pub fn of_this_thread() -> Self {
+        Self { thread: thread_number(), ..Self::default() }
+    }
+
     /// The thread's own part.
     ///
     /// # Safety
@@ -131,6 +147,19 @@ thread_local! {
     static LAST: Cell<(u64, *const Mutator)> = const { Cell::new((0, std::ptr::null())) };
 }
 
+/// Has this thread notice that the gate of heap `id` is fenced, if it uses the heap and is outside.
+pub fn notice_fences(id: u64, gate: &Gate) {
+    let known = OF_THREAD.try_with(|of_thread| {
+        let of_thread = of_thread.borrow();
+        of_thread.0.iter().find(|(heap, _)| *heap == id).map(|(_, mutator)| Arc::clone(mutator))
+    });
+    if let Ok(Some(mutator)) = known
+        && !mutator.presence.is_inside()
+    {
+        mutator.presence.exit(gate);
+    }
+}
+
 /// Whether this thread is inside an operation on the heap it used last. Async-signal-safe in a thread that ever was in one.
 #[must_use]
 pub fn is_this_thread_inside() -> bool {
@@ -142,8 +171,11 @@ pub fn is_this_thread_inside() -> bool {
 /// This thread's mutator in heap `id`, made with `make` at first use. `None` while the thread is ending.
 ///
 /// # Errors
-/// Those of `make`.
-pub fn current<E>(id: u64, make: impl FnOnce() -> Result<Arc<Mutator>, E>) -> Option<Result<*const Mutator, E>> {
+/// Those of `make`, and that there is no memory.
+pub fn current<E: From<Refused>>(
+    id: u64,
+    make: impl FnOnce() -> Result<Arc<Mutator>, E>,
+) -> Option<Result<*const Mutator, E>> {
     let (last_id, last) = LAST.get();
     if last_id == id {
         return Some(Ok(last));
@@ -155,12 +187,15 @@ pub fn current<E>(id: u64, make: impl FnOnce() -> Result<Arc<Mutator>, E>) -> Op
             let mutator = match known {
                 Some(mutator) => mutator,
                 None => {
+                    {
+                        let list = &mut of_thread.borrow_mut().0;
+                        // Heaps that are gone hold no reference any more.
+                        list.retain(|(_, mutator)| Arc::strong_count(mutator) > 1);
+                        memory::reserve(list, 1)?;
+                    }
                     let mutator = make()?;
                     let pointer = Arc::as_ptr(&mutator);
-                    let list = &mut of_thread.borrow_mut().0;
-                    // Heaps that are gone hold no reference any more.
-                    list.retain(|(_, mutator)| Arc::strong_count(mutator) > 1);
-                    list.push((id, mutator));
+                    of_thread.borrow_mut().0.push((id, mutator));
                     pointer
                 }
             };

@@ -30,7 +30,7 @@ pub(super) fn share(op: &mut Op<'_>, which: Interned, bytes: &[u8], hash: u64) -
     if let Some((way, value)) = find_in_set(op, interner, set, bytes) {
         if way >= ENTRANCE {
             push_back(op, interner, set..set + way);
-            op.store(interner, set, value);
+            op.store_cached(interner, set, value);
         }
         return Ok(value);
     }
@@ -39,13 +39,16 @@ pub(super) fn share(op: &mut Op<'_>, which: Interned, bytes: &[u8], hash: u64) -
         push_back(op, interner, set + ENTRANCE..set + WAYS - 1);
         ENTRANCE
     });
-    op.store(interner, set + way, value);
+    op.store_cached(interner, set + way, value);
     Ok(value)
 }
 
 /// Moves the strings in these slots one slot back, over what is there.
 fn push_back(op: &mut Op<'_>, interner: Ref, slots: Range<usize>) {
-    op.move_slots(interner, slots.start, slots.start + 1, slots.len());
+    for slot in slots.rev() {
+        let value = op.load(interner, slot);
+        op.store_cached(interner, slot + 1, value);
+    }
 }
 
 /// The first slot of the set that a hash belongs to.

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::header::Kind;
 use super::number;
 use super::value::{Ref, Value, View};
+use crate::memory::Refused;
 use crate::mutator::{Handle, Op, Retry};
 
 /// Bytes copied out of the heap.
@@ -35,7 +36,7 @@ pub enum Outgoing {
 /// length.
 ///
 /// # Errors
-/// [`Retry`] when there is no room for a handle.
+/// [`Retry`] when there is no room for a handle, or no memory for the copy.
 ///
 /// # Panics
 /// When the value is none that users can store: the heap is broken.
@@ -54,18 +55,30 @@ pub fn outgoing(op: &mut Op<'_>, value: Value) -> Result<Outgoing, Retry> {
 
 fn outgoing_object(op: &mut Op<'_>, object: Ref) -> Result<Outgoing, Retry> {
     Ok(match op.header(object).kind() {
-        Kind::Str => Outgoing::Str(Bytes::from_slice(op.raw(object))),
-        Kind::Bytes => Outgoing::Bytes(Bytes::from_slice(op.raw(object))),
+        Kind::Str => Outgoing::Str(copied(op.raw(object))?),
+        Kind::Bytes => Outgoing::Bytes(copied(op.raw(object))?),
         Kind::Float => Outgoing::Float(f64::from_bits(op.word(object, 0))),
         Kind::BigInt => {
             let bytes = op.raw(object);
-            number::narrow(bytes).map_or_else(|| Outgoing::Big(Bytes::from_slice(bytes)), Outgoing::Int)
+            match number::narrow(bytes) {
+                Some(int) => Outgoing::Int(int),
+                None => Outgoing::Big(copied(bytes)?),
+            }
         }
-        kind @ (Kind::Dict | Kind::List | Kind::Tuple) => Outgoing::Container(kind, op.handle_new(object)?),
+        kind @ (Kind::Dict | Kind::List | Kind::Tuple) => Outgoing::Container(kind, op.handle_read(object)?),
         kind @ (Kind::DictIndex | Kind::DictEntries | Kind::Items | Kind::Interner) => {
             panic!("no user's value: {kind:?} {object:?}")
         }
     })
+}
+
+/// # Errors
+/// [`Retry::Refused`].
+fn copied(bytes: &[u8]) -> Result<Bytes, Retry> {
+    let mut copy = Bytes::new();
+    copy.try_reserve_exact(bytes.len()).map_err(|_| Refused { bytes: bytes.len() as u64 })?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! Who gets which region: chunks for mutators, regions for large objects and destinations, all within the budget.
 //!
-//! The budget is kept in whole OS pages of the file. A page is charged before it becomes resident and discharged after
-//! it was punched out, so the file never holds more than was charged. Mutators may use the budget less the *reserve*,
-//! which only evacuation may use: a full heap can always compact.
+//! Mutators may use the budget less the *reserve*, which only evacuation may use: a full heap can always compact. What is
+//! resident, and so charged to the budget, is [`residency`](super::residency)'s part.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use subduct_kernel::KernelError;
 
 use super::chunk::Chunk;
-use super::layout::{CHUNK_BYTES, Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
+use super::layout::{Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
 use super::region::RegionTable;
 use super::role::Role;
 use super::windows::Windows;
-use crate::sync::{lock, point};
+use crate::memory::{self, Refused};
+use crate::sync::lock;
 
 /// Why there was no memory.
 #[derive(Debug)]
@@ -26,11 +26,13 @@ pub enum Shortage {
     Fragmented,
     /// The machine has no memory left.
     Kernel(KernelError),
+    /// The heap is closed.
+    Closed,
 }
 
 /// What users of memory may charge up to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Limit {
+pub(super) enum Limit {
     /// Budget less reserve.
     Mutator,
     /// The whole budget.
@@ -38,13 +40,13 @@ enum Limit {
 }
 
 #[derive(Default)]
-struct WindowState {
+pub(super) struct WindowState {
     /// Free regions with resident pages: the pool.
-    pooled: BTreeSet<RegionId>,
+    pub(super) pooled: BTreeSet<RegionId>,
     /// Free regions without.
     holes: BTreeSet<RegionId>,
     /// The region chunks are carved from.
-    current: Option<RegionId>,
+    pub(super) current: Option<RegionId>,
     /// Regions with room left behind their used part.
     partial: Vec<RegionId>,
     /// `current` and `partial` of before the plan, which may choose to evacuate them.
@@ -58,12 +60,14 @@ pub struct Space {
     /// The region table.
     pub regions: RegionTable,
     state: Mutex<[WindowState; 2]>,
-    budget_bytes: u64,
+    pub(super) budget_bytes: u64,
     reserve_bytes: u64,
-    charged_bytes: AtomicU64,
+    pub(super) charged_bytes: AtomicU64,
     allocated_bytes: AtomicU64,
     /// How often the partial regions were held: tells regions of before from those taken since.
     era: AtomicU32,
+    /// Written under the lock.
+    pub(super) is_closed: AtomicBool,
 }
 
 /// Room at the end of a region that is not worth another visit, in bytes.
@@ -71,24 +75,27 @@ const PARTIAL_MIN_BYTES: u64 = 64 << 10;
 
 impl Space {
     /// A space in which every region is free, and nothing resident.
-    #[must_use]
-    pub fn new(windows: Windows, budget_bytes: u64) -> Self {
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn new(windows: Windows, budget_bytes: u64) -> Result<Self, Refused> {
         let geometry = *windows.geometry();
         let state = Window::ALL.map(|window| WindowState {
             holes: geometry.regions(window).map(RegionId).collect(),
             ..WindowState::default()
         });
         let reserve_bytes = (budget_bytes / 16).clamp(2 * REGION_BYTES, 32 * REGION_BYTES).min(budget_bytes / 2);
-        Self {
+        Ok(Self {
             windows,
-            regions: RegionTable::new(geometry),
+            regions: RegionTable::new(geometry)?,
             state: Mutex::new(state),
             budget_bytes,
             reserve_bytes,
             charged_bytes: AtomicU64::new(0),
             allocated_bytes: AtomicU64::new(0),
             era: AtomicU32::new(0),
-        }
+            is_closed: AtomicBool::new(false),
+        })
     }
 
     /// The heap's sizes.
@@ -122,56 +129,9 @@ impl Space {
         self.allocated_bytes.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, [WindowState; 2]> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, [WindowState; 2]> {
         // A panic of another thread inside the lock leaves sets that are still true of the region table.
         lock(&self.state)
-    }
-
-    /// Takes `bytes` of the budget, giving up pooled regions where that helps.
-    fn charge(&self, state: &mut [WindowState; 2], bytes: u64, limit: Limit) -> Result<(), Shortage> {
-        let limit = match limit {
-            Limit::Mutator => self.mutator_bytes(),
-            Limit::Collector => self.budget_bytes,
-        };
-        while self.charged_bytes() + bytes > limit {
-            let victim = Window::ALL.into_iter().find_map(|window| state[window.index()].pooled.pop_last());
-            let Some(region) = victim else { return Err(Shortage::Budget) };
-            self.punch(region);
-            state[self.geometry().window_of(region.start()).index()].holes.insert(region);
-        }
-        self.charged_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Gives a free region's pages back to the machine.
-    fn punch(&self, id: RegionId) {
-        let region = self.regions.get(id);
-        let bytes = region.resident_bytes();
-        let punched = self.windows.punch(id.start(), id.end());
-        assert!(punched.is_ok(), "{}", punched.unwrap_err());
-        region.set_resident_bytes(0);
-        self.charged_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Makes the first `bytes` of a region resident.
-    fn populate(&self, state: &mut [WindowState; 2], id: RegionId, bytes: u64, limit: Limit) -> Result<(), Shortage> {
-        let region = self.regions.get(id);
-        let resident = region.resident_bytes();
-        if resident >= bytes {
-            return Ok(());
-        }
-        let wanted = bytes.next_multiple_of(POPULATE_BYTES).min(REGION_BYTES);
-        self.charge(state, wanted - resident, limit)?;
-        let (start, end) = (id.start() + resident, id.start() + wanted);
-        if let Err(error) = self.windows.populate(start, end) {
-            // Part of it may have become resident: punched again, so that the charge stays exact.
-            let undone = self.windows.punch(start, end);
-            debug_assert!(undone.is_ok());
-            self.charged_bytes.fetch_sub(wanted - resident, Ordering::Relaxed);
-            return Err(Shortage::Kernel(error));
-        }
-        region.set_resident_bytes(wanted);
-        Ok(())
     }
 
     /// Takes a free region, pooled ones and low addresses first.
@@ -185,7 +145,7 @@ impl Space {
     }
 
     /// Puts a region that was just taken back where it came from.
-    fn put_back(&self, state: &mut [WindowState; 2], id: RegionId) {
+    pub(super) fn put_back(&self, state: &mut [WindowState; 2], id: RegionId) {
         let region = self.regions.get(id);
         region.set_role(Role::Free);
         let lists = &mut state[self.geometry().window_of(id.start()).index()];
@@ -237,7 +197,7 @@ impl Space {
                 return Ok(id);
             }
             if room(id) >= PARTIAL_MIN_BYTES {
-                lists.partial.push(id);
+                note(&mut lists.partial, [id]);
             }
             lists.current = None;
         }
@@ -247,21 +207,6 @@ impl Space {
         };
         state[window.index()].current = Some(id);
         Ok(id)
-    }
-
-    /// Makes the room behind the latest chunks resident, so that the next ones cost no system call: a page takes some
-    /// microseconds, and inside an operation a flip would wait for them. Does nothing where memory is short.
-    pub fn populate_ahead(&self) {
-        let state = &mut *self.lock();
-        for window in Window::ALL {
-            let Some(id) = state[window.index()].current else { continue };
-            let region = self.regions.get(id);
-            let wanted = (region.used_bytes() + CHUNK_BYTES).min(REGION_BYTES);
-            if region.resident_bytes() < wanted {
-                // A shortage comes out again where the memory is needed.
-                let _ = self.populate(state, id, wanted, Limit::Mutator);
-            }
-        }
     }
 
     /// Makes room for a chunk of `bytes`, so that carving it needs nothing of the kernel, and finds out whether the budget has
@@ -285,7 +230,7 @@ impl Space {
         populated
     }
 
-    fn pooled_bytes(&self, state: &[WindowState; 2]) -> u64 {
+    pub(super) fn pooled_bytes(&self, state: &[WindowState; 2]) -> u64 {
         state.iter().flat_map(|lists| &lists.pooled).map(|id| self.regions.get(*id).resident_bytes()).sum()
     }
 
@@ -296,6 +241,9 @@ impl Space {
     /// [`Shortage`]; nothing was taken.
     pub fn reserve_large(&self, window: Window, bytes: u64) -> Result<Chunk, Shortage> {
         let state = &mut *self.lock();
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(Shortage::Closed);
+        }
         let count = bytes.div_ceil(REGION_BYTES) as u32;
         let first = self.free_run(window, count).ok_or(Shortage::Fragmented)?;
         let resident = self.geometry().round_to_pages(bytes);
@@ -304,19 +252,17 @@ impl Space {
             let lists = &mut state[window.index()];
             if lists.pooled.remove(&id) {
                 // Fresh pages are zero: cheaper than zeroing these one by one inside an operation.
-                self.punch(id);
+                let punched = self.punch(id);
+                self.put_back(state, id);
+                punched?;
             }
+        }
+        for id in run() {
             state[window.index()].holes.remove(&id);
         }
-        let made = self.charge(state, resident, Limit::Mutator).and_then(|()| {
-            let populated = self.windows.populate(first.start(), first.start() + resident);
-            populated.map_err(|error| {
-                let undone = self.windows.punch(first.start(), first.start() + resident);
-                debug_assert!(undone.is_ok());
-                self.charged_bytes.fetch_sub(resident, Ordering::Relaxed);
-                Shortage::Kernel(error)
-            })
-        });
+        let made = self
+            .charge(state, resident, Limit::Mutator)
+            .and_then(|()| self.make_resident(first.start(), first.start() + resident));
         if let Err(shortage) = made {
             state[window.index()].holes.extend(run());
             return Err(shortage);
@@ -365,8 +311,9 @@ impl Space {
             let region = self.regions.get(id);
             id == first || (matches!(region.role(), Role::LargeTail | Role::Reserved) && region.head() == first)
         };
-        let run: Vec<_> = (first.0..end).map(RegionId).take_while(|id| mine(*id)).collect();
-        run.into_iter().for_each(|id| self.put_back(state, id));
+        // Counted first: a region that was put back is nobody's.
+        let count = (first.0..end).map(RegionId).take_while(|id| mine(*id)).count() as u32;
+        (0..count).for_each(|i| self.put_back(state, first.offset_by(i)));
     }
 
     /// A region for handles, with its first step resident.
@@ -377,10 +324,9 @@ impl Space {
         let state = &mut *self.lock();
         let id = self.take(state, Window::Slots, Role::Free)?;
         // Recycled memory would read as handles.
-        if self.regions.get(id).resident_bytes() > 0 {
-            self.punch(id);
-        }
-        if let Err(shortage) = self.populate(state, id, POPULATE_BYTES, Limit::Mutator) {
+        let punched = if self.regions.get(id).resident_bytes() > 0 { self.punch(id) } else { Ok(()) };
+        let made = punched.and_then(|()| self.populate(state, id, POPULATE_BYTES, Limit::Mutator));
+        if let Err(shortage) = made {
             self.put_back(state, id);
             return Err(shortage);
         }
@@ -441,7 +387,7 @@ impl Space {
         self.era.fetch_add(1, Ordering::Relaxed);
         for lists in state {
             let WindowState { current, partial, held, .. } = lists;
-            held.extend(current.take().into_iter().chain(partial.drain(..)));
+            note(held, current.take().into_iter().chain(partial.drain(..)));
         }
     }
 
@@ -450,7 +396,7 @@ impl Space {
         for lists in self.lock().iter_mut() {
             let held = std::mem::take(&mut lists.held);
             // Of those that were freed, some have been taken again, and are somebody's current region.
-            lists.partial.extend(held.into_iter().filter(|id| self.held_role(*id) == Some(Role::Small)));
+            note(&mut lists.partial, held.into_iter().filter(|id| self.held_role(*id) == Some(Role::Small)));
         }
     }
 
@@ -467,26 +413,15 @@ impl Space {
         region.set_role(Role::Small);
         if REGION_BYTES - region.used_bytes() >= PARTIAL_MIN_BYTES {
             let window = self.geometry().window_of(id.start());
-            self.lock()[window.index()].partial.push(id);
+            note(&mut self.lock()[window.index()].partial, [id]);
         }
     }
+}
 
-    /// Punches pooled regions out until at most `limit_bytes` stay resident in the pool, without the lock: mutators need it.
-    pub fn trim_pool(&self, limit_bytes: u64) {
-        loop {
-            let mut state = self.lock();
-            let is_over = self.pooled_bytes(&state) > limit_bytes;
-            let Some(id) = state.iter_mut().filter(|_| is_over).find_map(|lists| lists.pooled.pop_last()) else {
-                return;
-            };
-            // Still charged, and nobody's: no part of a run of free regions, nor of a neighbour that is being freed.
-            self.regions.get(id).set_head(id);
-            self.regions.get(id).set_role(Role::Reserved);
-            drop(state);
-            point();
-            self.punch(id);
-            self.put_back(&mut self.lock(), id);
-        }
+/// Adds regions to a list. One that there is no memory for is not carved from until a cycle evacuates it.
+fn note(list: &mut Vec<RegionId>, regions: impl IntoIterator<Item = RegionId>) {
+    for region in regions {
+        let _ = memory::push(list, region);
     }
 }
 

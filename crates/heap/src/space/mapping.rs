@@ -74,16 +74,28 @@ impl Windows {
         self.memfd.populate(start as usize, (end - start) as usize)
     }
 
-    /// Gives the pages of a range back to the machine.
+    /// Gives the pages of a range back to the machine, in one of two ways.
     ///
     /// # Errors
-    /// As [`Memfd::punch`].
+    /// As [`Memfd::punch`], when the kernel refuses both.
     pub fn punch(&self, start: u64, end: u64) -> Result<()> {
         #[cfg(feature = "simulate")]
         if let Some(pages) = &self.simulated {
             pages.punch(start, end);
         }
-        self.memfd.punch(start as usize, (end - start) as usize)
+        let length = (end - start) as usize;
+        self.memfd.punch(start as usize, length).or_else(|refused| {
+            // [kernel.memfd.remove]
+            let removed = self.reservation.remove_pages(self.view().address(start), length);
+            removed.map_err(|_| refused)
+        })
+    }
+
+    /// Unlocks the slots window, if the process has locked its memory: the kernel keeps count of locked pages, and loses it
+    /// where it moves page tables. `[kernel.accounting.locked-memory]`
+    pub fn unlock_view(&self) {
+        simulated!(self, _pages => ());
+        self.reservation.unlock(self.view().address(0), self.geometry().window_bytes(Window::Slots) as usize);
     }
 
     /// Moves the page tables of the slots window from the view to the shadow.
@@ -121,14 +133,19 @@ impl Windows {
         uffd::continue_pages(userfaultfd, self.view().address(start), (end - start) as usize)
     }
 
-    /// Ends the arming of pages that are ready but cannot be installed; 0, or -1 with the errno of the thread. Fault path.
+    /// Ends the arming of pages that are ready but cannot be installed, in one of two ways; 0, or an errno. Fault path.
     #[must_use]
     pub fn expose(&self, userfaultfd: RawFd, start: u64, end: u64) -> i32 {
         simulated!(self, pages => {
             pages.expose(start, end);
             0
         });
-        uffd::unregister_pages(userfaultfd, self.view().address(start), (end - start) as usize)
+        let (address, length) = (self.view().address(start), (end - start) as usize);
+        if uffd::unregister_pages(userfaultfd, address, length) == 0 {
+            return 0;
+        }
+        // [kernel.mmap.fixed-replaces]
+        self.reservation.map_again(address, length, self.memfd.as_fd(), start as usize)
     }
 
     /// Opens the shadow of a range of the leaves window, for building destinations.

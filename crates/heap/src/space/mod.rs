@@ -10,6 +10,8 @@ pub mod layout;
 mod mapping;
 #[cfg(not(loom))]
 pub mod region;
+#[cfg(not(loom))]
+mod residency;
 pub mod role;
 #[cfg(not(loom))]
 pub mod table;

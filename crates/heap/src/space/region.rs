@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::layout::{Geometry, REGION_BYTES, RegionId, Window};
 use super::role::{Role, Tenure};
+use crate::memory::{self, Refused};
 
 /// One region. Fields are written under the space's lock or by the collector while nobody else uses the region, and
 /// read by anybody.
@@ -105,16 +106,20 @@ impl Region {
 
 /// All regions of a heap.
 pub struct RegionTable {
-    regions: Box<[Region]>,
+    regions: Vec<Region>,
     geometry: Geometry,
 }
 
 impl RegionTable {
     /// A table of free regions.
-    #[must_use]
-    pub fn new(geometry: Geometry) -> Self {
-        let regions = geometry.all_regions().map(|_| Region::new()).collect();
-        Self { regions, geometry }
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn new(geometry: Geometry) -> Result<Self, Refused> {
+        let mut regions = Vec::new();
+        memory::reserve(&mut regions, geometry.all_regions().len())?;
+        regions.extend(geometry.all_regions().map(|_| Region::new()));
+        Ok(Self { regions, geometry })
     }
 
     /// One region.

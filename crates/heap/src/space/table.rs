@@ -4,7 +4,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use subduct_kernel::memory::Reservation;
 
@@ -16,6 +16,8 @@ pub unsafe trait ZeroIsValid: Sync {}
 
 // SAFETY: integers; zero is one of their values; atomics are Sync.
 unsafe impl ZeroIsValid for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl ZeroIsValid for AtomicU16 {}
 // SAFETY: as above.
 unsafe impl ZeroIsValid for AtomicU64 {}
 
@@ -71,6 +73,15 @@ impl<T: ZeroIsValid> SideTable<T> {
             // Refused only for locked memory, which stays resident then, and keeps what is in it.
             let _ = self.memory.drop_entries(start, end - start);
         }
+    }
+
+    /// Unmaps the table before it is dropped.
+    ///
+    /// # Safety
+    /// Nobody uses the table any more.
+    pub unsafe fn release(&self) {
+        // SAFETY: by this function's contract.
+        unsafe { self.memory.release() };
     }
 
     /// Makes a range of entries zero again.

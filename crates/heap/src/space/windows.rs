@@ -71,6 +71,18 @@ impl Windows {
         Ok(windows)
     }
 
+    /// Unmaps both ranges and closes the file.
+    ///
+    /// # Safety
+    /// Nobody uses an offset of the heap any more.
+    pub unsafe fn release(&self) {
+        // SAFETY: by this function's contract.
+        unsafe { self.reservation.release() };
+        // Somebody else may hold the file, too: a child that was forked when its table of descriptors was full.
+        let _ = self.memfd.punch(0, self.memfd.length());
+        self.memfd.close();
+    }
+
     /// The heap's sizes.
     #[must_use]
     pub fn geometry(&self) -> &Geometry {

@@ -12,6 +12,7 @@ pub mod tracer;
 
 use std::sync::Arc;
 
+use crate::memory::Refused;
 use crate::mutator::Mutator;
 use crate::shared::Shared;
 use crate::stats::VerifyReport;
@@ -28,16 +29,36 @@ fn operations(mutators: &[Arc<Mutator>]) -> u64 {
     mutators.iter().map(|mutator| unsafe { mutator.local() }.operations).sum()
 }
 
+/// Why a trace has no result.
+#[derive(Debug)]
+pub enum Failed {
+    /// The heap is broken: which reference, and how.
+    Broken(String),
+    /// The process has no memory for the trace: it says nothing about the heap.
+    Memory(Refused),
+}
+
+impl From<String> for Failed {
+    fn from(broken: String) -> Self {
+        Self::Broken(broken)
+    }
+}
+
 /// Traces the heap, which must be sound. The caller keeps all mutators out.
 ///
 /// # Errors
-/// Which reference is broken, and why.
-pub fn check(shared: &Shared) -> Result<VerifyReport, String> {
+/// Which reference is broken, and why; that there is no memory to find out.
+pub fn check(shared: &Shared) -> Result<VerifyReport, Failed> {
     tracer::trace(&shared.mover, &shared.handles, |_| Ok(()))
 }
 
-fn insist<T>(result: Result<T, String>) -> T {
-    result.unwrap_or_else(|broken| panic!("[inv.heap.sound] {broken}"))
+/// The result of a trace; `None` where it could not be made.
+fn insist<T>(result: Result<T, Failed>) -> Option<T> {
+    match result {
+        Ok(result) => Some(result),
+        Err(Failed::Broken(broken)) => panic!("[inv.heap.sound] {broken}"),
+        Err(Failed::Memory(_)) => None,
+    }
 }
 
 /// Checks that marking found everything. In the rendezvous that ends it.
@@ -53,19 +74,21 @@ pub fn after_mark(shared: &Shared) {
 
 /// Remembers the object graph. In the rendezvous of the flip, before it.
 pub fn before_flip(shared: &Shared, mutators: &[Arc<Mutator>]) -> Option<Snapshot> {
-    shared.options.verify.then(|| Snapshot { operations: operations(mutators), report: insist(check(shared)) })
+    let report = shared.options.verify.then(|| insist(check(shared))).flatten();
+    report.map(|report| Snapshot { operations: operations(mutators), report })
 }
 
-/// Checks the heap at the end of a cycle. Whether it looked.
+/// Checks the heap at the end of a cycle. Whether it looked: not without memory for that.
 pub fn after_cycle(shared: &Shared, before: Option<Snapshot>) -> bool {
     if !shared.options.verify {
         return false;
     }
-    shared.rendezvous(|mutators| {
-        let report = insist(check(shared));
+    let (report, _) = shared.rendezvous(|mutators| {
+        let report = insist(check(shared))?;
         if let Some(before) = before.filter(|before| before.operations == operations(mutators)) {
             assert_eq!(before.report, report, "[inv.move.same-graph]");
         }
+        Some(report)
     });
-    true
+    report.is_some()
 }

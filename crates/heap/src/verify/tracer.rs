@@ -1,38 +1,43 @@
 //! The second tracer: a plain depth-first search that believes nothing.
 
 use std::hash::Hasher;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
 
 use crate::compact::Mover;
+use crate::memory::{self, Refused};
 use crate::mutator::HandleTable;
 use crate::object::{Header, Kind, Ref, Value};
-use crate::space::layout::{LARGE_BYTES, REGION_BYTES, bit_of, block_of};
+use crate::space::layout::{BLOCK_BYTES, LARGE_BYTES, REGION_BYTES, bit_of, block_of};
+use crate::space::table::SideTable;
 use crate::space::{RegionId, Role, Space, Window};
 use crate::stats::VerifyReport;
+use crate::verify::Failed;
 
 /// Traces everything that handles reach, and asks `also` about each object.
 ///
 /// # Errors
-/// The first reference that does not lead to a sound object, from which object and slot, and why.
+/// The first reference that does not lead to a sound object, from which object and slot, and why; that there is no memory.
 pub fn trace(
     mover: &Mover,
     handles: &HandleTable,
     mut also: impl FnMut(Ref) -> Result<(), String>,
-) -> Result<VerifyReport, String> {
+) -> Result<VerifyReport, Failed> {
     let space = &mover.space;
+    let blocks = (space.geometry().total_bytes() / BLOCK_BYTES) as usize;
+    let refused = |_| Failed::Memory(Refused { bytes: blocks as u64 * 8 });
     let mut search = Search {
         mover,
         space,
-        seen: vec![0; (space.geometry().total_bytes() / 512) as usize],
+        seen: SideTable::new(blocks).map_err(refused)?,
         stack: Vec::new(),
         report: VerifyReport { objects: 0, bytes: 0, edges: 0, digest: 0 },
     };
     for (number, slot) in handles.slots().enumerate() {
         let value = search.value(slot);
         // Any kind: the handles that hold references over polls hold parts of containers, too.
-        search.edge(number as u64, value, |_| true, &mut also).map_err(|why| format!("handle {number}: {why}"))?;
+        search.edge(number as u64, value, |_| true, &mut also).map_err(|why| why.at(|| format!("handle {number}")))?;
         search.drain(&mut also)?;
     }
     Ok(search.report)
@@ -42,9 +47,19 @@ struct Search<'h> {
     mover: &'h Mover,
     space: &'h Space,
     /// A bit for each word of the heap.
-    seen: Vec<u64>,
+    seen: SideTable<AtomicU64>,
     stack: Vec<(Ref, Header)>,
     report: VerifyReport,
+}
+
+impl Failed {
+    /// The same, with where it was found.
+    fn at(self, place: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Broken(why) => Self::Broken(format!("{}: {why}", place())),
+            Self::Memory(refused) => Self::Memory(refused),
+        }
+    }
 }
 
 impl Kind {
@@ -84,14 +99,14 @@ impl Search<'_> {
         value: Value,
         allowed: impl FnOnce(Kind) -> bool,
         also: &mut impl FnMut(Ref) -> Result<(), String>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failed> {
         if !value.is_well_formed() {
-            return Err(format!("{:#x} is no value", value.bits()));
+            return Err(format!("{:#x} is no value", value.bits()).into());
         }
         let Some(object) = value.as_ref() else { return Ok(()) };
         let header = self.sound(object)?;
         if !allowed(header.kind()) {
-            return Err(format!("a {:?} does not belong here ({object:?})", header.kind()));
+            return Err(format!("a {:?} does not belong here ({object:?})", header.kind()).into());
         }
         also(object).map_err(|why| format!("{:?} {object:?}: {why}", header.kind()))?;
         self.report.edges += 1;
@@ -99,14 +114,16 @@ impl Search<'_> {
         hasher.write_u64(self.content(object, header));
         self.report.digest = self.report.digest.wrapping_add(hasher.finish());
         let (block, bit) = (block_of(object.offset()), bit_of(object.offset()));
-        if self.seen[block] >> bit & 1 == 0 {
-            self.seen[block] |= 1 << bit;
-            self.stack.push((object, header));
+        // Relaxed: only this thread uses the table.
+        let seen = self.seen.get(block);
+        if seen.load(Ordering::Relaxed) >> bit & 1 == 0 {
+            seen.fetch_or(1 << bit, Ordering::Relaxed);
+            memory::push(&mut self.stack, (object, header)).map_err(Failed::Memory)?;
         }
         Ok(())
     }
 
-    fn drain(&mut self, also: &mut impl FnMut(Ref) -> Result<(), String>) -> Result<(), String> {
+    fn drain(&mut self, also: &mut impl FnMut(Ref) -> Result<(), String>) -> Result<(), Failed> {
         while let Some((object, header)) = self.stack.pop() {
             self.report.objects += 1;
             self.report.bytes += header.bytes();
@@ -116,7 +133,7 @@ impl Search<'_> {
                 let kind = header.kind();
                 let source = content.wrapping_add(slot as u64);
                 self.edge(source, value, |to| kind.may_refer_to(slot, to), also)
-                    .map_err(|why| format!("{kind:?} {object:?}, slot {slot} of {}: {why}", header.slots()))?;
+                    .map_err(|why| why.at(|| format!("{kind:?} {object:?}, slot {slot} of {}", header.slots())))?;
             }
         }
         Ok(())

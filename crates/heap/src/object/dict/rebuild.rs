@@ -12,6 +12,7 @@
 
 use super::table::{self, Table};
 use super::{SMALL_MAX, index};
+use crate::memory;
 use crate::mutator::{Op, Retry};
 use crate::object::header::{Kind, SLOTS_MAX};
 use crate::object::key;
@@ -44,7 +45,7 @@ pub(super) fn make_room(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
             close_gaps(op, &table, *dict);
         } else {
             let new = allocate_entries(op, roomier(&table))?;
-            renew_entries(op, dict, new);
+            renew_entries(op, dict, new)?;
         }
     }
     let table = Table::of(op, *dict);
@@ -84,7 +85,11 @@ pub(super) fn give_back(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
     if is_due && capacity > SMALL_MAX && table.len < capacity / 4 {
         let slots = 2 * roomier(&table);
         if let Some(new) = op.alloc_optional(Kind::DictEntries, slots, 0)? {
-            renew_entries(op, dict, new);
+            match renew_entries(op, dict, new) {
+                // The large one stays.
+                Err(Retry::Refused(_)) => {}
+                renewed => renewed?,
+            }
         }
     }
     let table = Table::of(op, *dict);
@@ -117,13 +122,13 @@ fn close_gaps(op: &mut Op<'_>, table: &Table, dict: Ref) {
 }
 
 /// Moves the live entries to new ones, which are empty and have room for them. Polls if there are many. O(used).
-fn renew_entries(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
+fn renew_entries(op: &mut Op<'_>, dict: &mut Ref, new: Ref) -> Result<(), Retry> {
     let mut refs = [*dict, new];
     let Table { len, used, .. } = Table::of(op, *dict);
     if len == used {
         copy_entries(op, &mut refs, used);
     } else {
-        let ranks = copy_live_entries(op, &mut refs, used);
+        let ranks = copy_live_entries(op, &mut refs, used)?;
         renumber_index(op, &mut refs, &ranks);
         table::bump_generation(op, refs[0]);
     }
@@ -131,6 +136,7 @@ fn renew_entries(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
     *dict = moved;
     let index = Table::of(op, moved).index;
     table::install(op, moved, Some(new), index, len, len);
+    Ok(())
 }
 
 /// Moves the index to a new one, which is empty and large enough; where there is none yet, the table is small, and its
@@ -165,7 +171,7 @@ pub(super) fn copy(op: &mut Op<'_>, dict: &mut Ref) -> Result<Ref, Retry> {
         copy_entries(op, &mut refs, used);
         None
     } else {
-        Some(copy_live_entries(op, &mut refs, used))
+        Some(copy_live_entries(op, &mut refs, used)?)
     };
     refs.swap(1, 3);
     if has_index {
@@ -214,8 +220,12 @@ fn copy_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used: usiz
 }
 
 /// Copies the live entries of a table with gaps.
-fn copy_live_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used: usize) -> Ranks {
-    let mut ranks = Ranks(Vec::with_capacity(used.div_ceil(Block::ENTRIES)));
+///
+/// # Errors
+/// [`Retry::Refused`]; nothing was copied.
+fn copy_live_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used: usize) -> Result<Ranks, Retry> {
+    let mut ranks = Ranks(Vec::new());
+    memory::reserve(&mut ranks.0, used.div_ceil(Block::ENTRIES))?;
     let mut copied = 0;
     in_pieces(op, refs, used, |op, refs, piece| {
         let table = Table::of(op, refs[0]);
@@ -234,7 +244,7 @@ fn copy_live_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used:
             }
         }
     });
-    ranks
+    Ok(ranks)
 }
 
 /// Copies the dict's index, if it has one, with new numbers for the entries.

@@ -17,7 +17,7 @@ impl Drop for Done<'_> {
 fn a_pool_is_trimmed_beside_those_who_take_from_it() {
     let geometry = Geometry::new(subduct_kernel::page_size(), 1 << 30, 1 << 30);
     let windows = Windows::new("subduct-test-trim", geometry).unwrap();
-    let space = Space::new(windows, 64 << 20);
+    let space = Space::new(windows, 64 << 20).unwrap();
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {

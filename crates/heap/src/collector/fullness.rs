@@ -1,0 +1,233 @@
+//! Whether a collection can give memory back: what a thread asks that finds the heap full.
+//!
+//! A mark finds what is alive. From then on a collection can gain only what has become garbage since, and garbage comes from
+//! two sources: a reference that was overwritten, removed or dropped, and an attempt at an operation that failed. While little
+//! room is left, the write barrier notes the first (`BARRIER_RELEASE`), and failed attempts count their bytes:
+//!
+//! ```text
+//!   nothing was released:   gain <= what failed attempts allocated since the mark began
+//!   otherwise:              gain <= all that was allocated, and all that was alive
+//! ```
+//!
+//! To this comes what compaction could still give back of what the last cycle left in sparse regions. Where all that is less than
+//! what is lacking, the heap is full, and says so without a collection.
+//!
+//! Not everything that is dropped releases something. A handle that was made by reading a container since the mark began names
+//! an object that the container still holds, if nothing was released since. A handle that an operation makes for itself names
+//! an object that is stored by its end, or is garbage of a failed attempt.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+
+use crate::space::table::SideTable;
+
+/// What happened since the last mark began.
+pub struct Fullness {
+    /// Number of the mark, from 1 on; for handles, which note in which of them they were read.
+    mark: AtomicU16,
+    /// Whether releases are noted.
+    is_watching: AtomicBool,
+    /// Whether anything was released. True while nothing is noted.
+    has_released: AtomicBool,
+    /// Bytes that failed attempts allocated.
+    failed_bytes: AtomicU64,
+    /// Bytes without live objects, in regions that a full cycle would evacuate and the last one did not.
+    sparse_bytes: AtomicU64,
+    /// Bytes of the smallest large object that a full collection found no run of regions for.
+    fragmented_bytes: AtomicU64,
+    /// Bytes that had been allocated when the mark began.
+    allocated_bytes: AtomicU64,
+    /// What the mark found, and which share of what had been allocated since the one before was alive, in thousandths.
+    live_bytes: AtomicU64,
+    surviving_permille: AtomicU64,
+    /// For each handle the mark since which it was read; 0 for one that was made with its object.
+    read_in: SideTable<AtomicU16>,
+}
+
+/// What is alive between two marks, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveEstimate {
+    /// A guess, in bytes: what was alive, and of what was allocated since the share that survived the last time.
+    pub likely_bytes: u64,
+    /// The most it can be, in bytes: what was alive, and all that was allocated since.
+    pub most_bytes: u64,
+}
+
+impl Fullness {
+    /// Before the first mark.
+    ///
+    /// # Errors
+    /// As [`SideTable::new`].
+    pub fn new(handles_max: usize) -> subduct_kernel::Result<Self> {
+        Ok(Self {
+            mark: AtomicU16::new(0),
+            is_watching: AtomicBool::new(false),
+            has_released: AtomicBool::new(true),
+            failed_bytes: AtomicU64::new(0),
+            sparse_bytes: AtomicU64::new(0),
+            fragmented_bytes: AtomicU64::new(u64::MAX),
+            allocated_bytes: AtomicU64::new(0),
+            live_bytes: AtomicU64::new(0),
+            surviving_permille: AtomicU64::new(1000),
+            read_in: SideTable::new(handles_max)?,
+        })
+    }
+
+    /// Unmaps the table of handles before it is dropped.
+    ///
+    /// # Safety
+    /// As [`SideTable::release`].
+    pub unsafe fn release(&self) {
+        // SAFETY: by this function's contract.
+        unsafe { self.read_in.release() };
+    }
+
+    /// A mark begins, with or without a watch on what is released. In its rendezvous.
+    pub fn begin_mark(&self, watch: bool) {
+        // Relaxed, here and below: changes in a rendezvous, which orders it, or is a figure.
+        let mark = self.mark.load(Ordering::Relaxed);
+        self.mark.store(if mark == u16::MAX { 1 } else { mark + 1 }, Ordering::Relaxed);
+        self.is_watching.store(watch, Ordering::Relaxed);
+        self.has_released.store(!watch, Ordering::Relaxed);
+        self.failed_bytes.store(0, Ordering::Relaxed);
+        self.fragmented_bytes.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// The cycle leaves `bytes` to be gained by evacuating more.
+    pub fn set_sparse_bytes(&self, bytes: u64) {
+        self.sparse_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A full collection found no run of free regions for a large object of `bytes`.
+    pub fn note_fragmented(&self, bytes: u64) {
+        self.fragmented_bytes.fetch_min(bytes, Ordering::Relaxed);
+    }
+
+    /// The mark that began when `began_at_bytes` had been allocated found `live_bytes`.
+    pub fn end_mark(&self, began_at_bytes: u64, live_bytes: u64) {
+        let allocated = began_at_bytes.saturating_sub(self.allocated_bytes.swap(began_at_bytes, Ordering::Relaxed));
+        let survived = live_bytes.saturating_sub(self.live_bytes.swap(live_bytes, Ordering::Relaxed)).min(allocated);
+        if allocated > 0 {
+            let permille = (u128::from(survived) * 1000 / u128::from(allocated)) as u64;
+            self.surviving_permille.store(permille, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the write barrier has to note what is released.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        self.is_watching.load(Ordering::Relaxed)
+    }
+
+    /// Something was released.
+    pub fn note_release(&self) {
+        // The load keeps the line shared: most releases are not the first.
+        if !self.has_released.load(Ordering::Relaxed) {
+            self.has_released.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A failed attempt allocated this much.
+    pub fn note_failed(&self, bytes: u64) {
+        self.failed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A handle came into use: for an object that was `read` from a container, or with its object.
+    pub fn note_handle(&self, handle: usize, read: bool) {
+        let mark = if read { self.mark.load(Ordering::Relaxed) } else { 0 };
+        self.read_in.get(handle).store(mark, Ordering::Relaxed);
+    }
+
+    /// A handle went out of use, with which its object may have.
+    pub fn note_dropped(&self, handle: usize) {
+        if self.read_in.get(handle).load(Ordering::Relaxed) != self.mark.load(Ordering::Relaxed) {
+            self.note_release();
+        }
+    }
+
+    /// What a collection can gain at most; `None` where that is not known.
+    #[must_use]
+    pub fn gain_bytes_max(&self) -> Option<u64> {
+        let is_known = self.is_watching() && !self.has_released.load(Ordering::Relaxed);
+        is_known.then(|| self.failed_bytes.load(Ordering::Relaxed) + self.sparse_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Whether no collection can find a run of free regions for a large object of `bytes`.
+    #[must_use]
+    pub fn is_fragmented_for(&self, bytes: u64) -> bool {
+        self.gain_bytes_max().is_some() && bytes >= self.fragmented_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is alive now, when `allocated_bytes` have been allocated.
+    #[must_use]
+    pub fn live_estimate(&self, allocated_bytes: u64) -> LiveEstimate {
+        let live = self.live_bytes.load(Ordering::Relaxed);
+        let since = allocated_bytes.saturating_sub(self.allocated_bytes.load(Ordering::Relaxed));
+        let permille = match self.gain_bytes_max() {
+            Some(_) => 1000,
+            None => self.surviving_permille.load(Ordering::Relaxed),
+        };
+        let likely = live + (u128::from(since) * u128::from(permille) / 1000) as u64;
+        LiveEstimate { likely_bytes: likely, most_bytes: live + since }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_watched_heap_knows_that_nothing_can_be_gained() {
+        let fullness = Fullness::new(16).unwrap();
+        assert_eq!(fullness.gain_bytes_max(), None);
+        fullness.begin_mark(false);
+        assert_eq!(fullness.gain_bytes_max(), None);
+        fullness.begin_mark(true);
+        fullness.note_failed(100);
+        assert_eq!(fullness.gain_bytes_max(), Some(100));
+        fullness.note_release();
+        assert_eq!(fullness.gain_bytes_max(), None);
+        fullness.begin_mark(true);
+        assert_eq!(fullness.gain_bytes_max(), Some(0));
+        fullness.set_sparse_bytes(7);
+        assert_eq!(fullness.gain_bytes_max(), Some(7));
+    }
+
+    #[test]
+    fn what_no_run_of_regions_was_found_for_stays_too_large_until_something_is_released() {
+        let fullness = Fullness::new(1).unwrap();
+        fullness.begin_mark(true);
+        assert!(!fullness.is_fragmented_for(1 << 30));
+        fullness.note_fragmented(1 << 20);
+        assert!(fullness.is_fragmented_for(1 << 20) && !fullness.is_fragmented_for((1 << 20) - 1));
+        fullness.note_release();
+        assert!(!fullness.is_fragmented_for(1 << 20));
+    }
+
+    #[test]
+    fn a_handle_releases_nothing_that_a_container_holds() {
+        let fullness = Fullness::new(16).unwrap();
+        fullness.begin_mark(true);
+        fullness.note_handle(3, true);
+        fullness.note_dropped(3);
+        assert_eq!(fullness.gain_bytes_max(), Some(0));
+        // Made with its object, or read before the mark: since then the container may have let go.
+        fullness.note_handle(3, true);
+        fullness.begin_mark(true);
+        fullness.note_dropped(3);
+        assert_eq!(fullness.gain_bytes_max(), None);
+        fullness.begin_mark(true);
+        fullness.note_handle(4, false);
+        fullness.note_dropped(4);
+        assert_eq!(fullness.gain_bytes_max(), None);
+    }
+
+    #[test]
+    fn the_estimate_follows_what_survived() {
+        let fullness = Fullness::new(1).unwrap();
+        assert_eq!(fullness.live_estimate(50), LiveEstimate { likely_bytes: 50, most_bytes: 50 });
+        fullness.end_mark(1000, 400);
+        assert_eq!(fullness.live_estimate(1100), LiveEstimate { likely_bytes: 440, most_bytes: 500 });
+        fullness.end_mark(2000, 300);
+        assert_eq!(fullness.live_estimate(2500), LiveEstimate { likely_bytes: 300, most_bytes: 800 });
+    }
+}
