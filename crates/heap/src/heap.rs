@@ -73,7 +73,7 @@ impl Heap {
     pub fn new(options: Options) -> Result<Self, Error> {
         if !(BUDGET_MIN..=BUDGET_MAX).contains(&options.budget_bytes) {
             let budget = options.budget_bytes;
-            return Err(Error::BadOption(format!("the budget must be between 8 MiB and 2 TiB, not {budget} bytes")));
+            return Err(Error::BadOption(format!("the budget must be between 8 MiB and 1 TiB, not {budget} bytes")));
         }
         clock::calibrate();
         fork::watch();
