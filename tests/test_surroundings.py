@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from subduct._limits import ControlGroup
 from subduct.cli.surrounding_findings import surrounding_findings
-from subduct.cli.surroundings import ControlGroup, Surroundings
+from subduct.cli.surroundings import Surroundings
 from subduct.cli.trial import Trial
 from subduct.report.checks import Check, Status
 
