@@ -9,7 +9,9 @@ ROOT = Path("/")
 
 # The first version of control groups says "no limit" with a huge number.
 _NO_LIMIT = 1 << 62
-_MIB = 1 << 20
+_MIB, _GIB = 1 << 20, 1 << 30
+# From so many on.
+_SHOWN_AS_GIB = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +35,20 @@ def exceeded(budget_bytes: int, root: Path | None = None) -> str | None:
     lowest = min(allowed, key=lambda group: group.limit_bytes or 0, default=None)
     machine = kib(read_fields(root / "proc/meminfo").get("MemTotal"))
     if lowest is not None and lowest.limit_bytes is not None and budget_bytes > lowest.limit_bytes:
-        limit = f"the {_mib(lowest.limit_bytes)} that its control group ({lowest.path}) allows"
+        limit = f"the {_shown(lowest.limit_bytes)} that its control group ({lowest.path}) allows"
         remedy = "raise the limit (Docker: --memory; Kubernetes: resources.limits.memory; systemd: MemoryMax=)"
     elif machine is not None and budget_bytes > machine:
-        limit, remedy = f"the {_mib(machine)} of memory that this machine has", "use a machine with more memory"
+        limit, remedy = f"the {_shown(machine)} of memory that this machine has", "use a machine with more memory"
     else:
         return None
     return (
-        f"a budget of {_mib(budget_bytes)} is more than {limit}: the kernel swaps, or ends the process, once that is used up, "
+        f"a budget of {_shown(budget_bytes)} is more than {limit}: the kernel swaps, or ends the process, once that is used up, "
         f"before the heap says that it is full; make the budget smaller, with room for the rest of the process, or {remedy}"
     )
 
 
-def _mib(size: int) -> str:
-    return f"{size / _MIB:,.0f} MiB"
+def _shown(size: int) -> str:
+    return f"{size / _GIB:,.1f} GiB" if size >= _SHOWN_AS_GIB * _GIB else f"{size / _MIB:,.0f} MiB"
 
 
 def control_groups(root: Path) -> list[ControlGroup]:

@@ -65,7 +65,7 @@ def seccomp(found: Surroundings, facts: Facts) -> Check:
         Status.WARN if filtered and refused else Status.OK,
         what,
         "A filter decides which system calls a process may make; children inherit it. Used here are memfd_create, "
-        "membarrier, mremap, userfaultfd and fallocate.",
+        "membarrier, mremap, madvise, userfaultfd and fallocate.",
         "whoever started the process must allow the calls named: the container's seccomp profile, or systemd's "
         "SystemCallFilter=.",
     )
