@@ -68,12 +68,13 @@ test: setup ## Everything: lint, Rust tests, the simulator, loom models, Python 
 	@$(STAGE) userfaultfd $(BIN)/python tests/check_userfaultfd.py .test-evidence.json
 
 .PHONY: lint
-lint: setup ## Formatters, linters, strict types, stubs against the built module
+lint: setup ## Formatters, linters, links in the docs, strict types, stubs against the built module
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy -p subduct-heap --all-targets --features simulate --locked -- -D warnings
 	cargo clippy -p subduct-heap --all-targets --features sanitize --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked --document-private-items
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

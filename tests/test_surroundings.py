@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from subduct._limits import ControlGroup
 from subduct.cli.surrounding_findings import surrounding_findings
-from subduct.cli.surroundings import ControlGroup, Surroundings
+from subduct.cli.surroundings import Surroundings
+from subduct.cli.trial import Trial
 from subduct.report.checks import Check, Status
 
 MIB = 1 << 20
+MOVED = Trial(None, "sigbus", MIB, 20.0, 0, None, None)
 WORKS = {"works": True, "call": None, "errno": None, "problem": None}
 ATTEMPTS = ("memfd", "membarrier", "userfaultfd_user_mode", "dontunmap_shared", "register_continue")
 
@@ -33,7 +36,7 @@ def attempts(**failed: tuple[str, int]) -> dict[str, Any]:
 
 
 def named(found: Surroundings, facts: dict[str, Any] | None = None) -> dict[str, Check]:
-    checks = surrounding_findings(found, attempts() if facts is None else facts)
+    checks = surrounding_findings(found, attempts() if facts is None else facts, [MOVED])
     assert all(check.found and check.meaning for check in checks)
     assert all(check.remedy for check in checks if check.status is not Status.OK)
     return {check.name: check for check in checks}
@@ -157,7 +160,12 @@ def test_a_machine_that_swaps_is_warned_of(tmp_path: Path) -> None:
 def test_locked_memory_is_warned_of(tmp_path: Path) -> None:
     found = Surroundings.read(tree(tmp_path, proc__self__status="VmLck:\t    2048 kB\n"))
     row = named(found)["locked memory"]
-    assert (row.status, row.found) == (Status.WARN, "2.0 MiB of this process")
+    assert row.status is Status.WARN
+    assert row.found == "2.0 MiB of this process; a heap that was made under the same lock moved objects"
+    failed = replace(MOVED, problem="no memory")
+    (row,) = (check for check in surrounding_findings(found, attempts(), [failed]) if check.name == "locked memory")
+    assert row.status is Status.MISSING
+    assert "failed" in row.found
 
 
 def test_the_device_says_who_may_open_it(tmp_path: Path) -> None:

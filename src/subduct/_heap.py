@@ -2,12 +2,13 @@
 
 import atexit
 import re
+import warnings
 from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 from weakref import WeakSet
 
-from subduct import _native
+from subduct import _limits, _native
 from subduct._native import Dict, List, Tuple
 from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
 
@@ -23,6 +24,9 @@ _BYTES = {
     "gib": 2**30,
     "tib": 2**40,
 }
+
+# Smaller budgets are not compared with what the machine has: every machine has as much, and making heaps stays quick.
+_ALWAYS_FITS_BYTES = 64 << 20
 
 # The native heaps, not the public ones: a heap whose proxies are all that is left of it has to be closed too.
 _open: WeakSet[_native.Heap] = WeakSet()
@@ -88,10 +92,11 @@ class Heap:
         shows in messages and in /proc/self/maps.
 
         Raises ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a system call
-        fails.
+        fails. Warns (RuntimeWarning) of a budget above the memory of the machine or the limit of the control group.
         """
+        budget_bytes = parse_size(budget, "budget")
         self._native = _native.Heap(
-            parse_size(budget, "budget"),
+            budget_bytes,
             delivery=delivery,
             recycle=recycle,
             verify=verify,
@@ -99,6 +104,12 @@ class Heap:
             name=name,
         )
         _open.add(self._native)
+        if budget_bytes > _ALWAYS_FITS_BYTES and (limit := _limits.exceeded(budget_bytes)):
+            try:
+                warnings.warn(limit, RuntimeWarning, stacklevel=2)
+            except RuntimeWarning:
+                self.close()
+                raise
 
     @property
     def root(self) -> Dict:

@@ -127,6 +127,12 @@ def test_wrong_questions_get_the_kernels_answer(wrong: str) -> None:
     assert str(error).endswith(error.remedy)
 
 
+@pytest.mark.parametrize("call", ["memfd_create", "fallocate", "ftruncate", "mremap", "madvise", "userfaultfd"])
+def test_a_call_that_a_filter_may_have_refused_says_so(call: str) -> None:
+    assert "seccomp" in calls.remedy(call, errno.EPERM)
+    assert "ulimit -n" not in calls.remedy(call, errno.EPERM)
+
+
 def test_an_error_names_the_call_and_its_arguments_in_order() -> None:
     with pytest.raises(KernelError) as caught:
         calls.mremap(PAGE_SIZE + 1, 2, 3, RemapFlag.MAYMOVE, 5)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from subduct import KernelError
+from subduct import KernelError, Unsupported
 from subduct.kernel import (
     PAGE_SIZE,
     Advice,
@@ -153,6 +153,51 @@ def test_partial_results(uffd: Userfaultfd, memory: Mapping) -> None:
     assert "served" in caught.value.remedy
 
 
+def test_whoever_sleeps_in_a_page_that_is_there_sleeps_on_until_woken(uffd: Userfaultfd, memory: Mapping) -> None:
+    uffd.register(memory)
+    toucher = Toucher(lambda: memory.read(0, 1))
+    event = fault(uffd)
+    uffd.copy(event.address, PAGE, CopyMode.DONTWAKE)
+    with pytest.raises(KernelError) as caught:
+        uffd.copy(event.address, PAGE)
+    assert caught.value.errno == errno.EEXIST
+    assert "sleeps" in caught.value.remedy
+    assert "wake()" in caught.value.remedy
+    uffd.wake(event.address, PAGE_SIZE)
+    assert toucher.finish() == PAGE[:1]
+
+
+@needs(Feature.MINOR_SHMEM)
+def test_a_page_that_is_mapped_already_says_how_to_wake(uffd: Userfaultfd) -> None:
+    with Memfd(PAGE_SIZE) as file, file.map() as view:
+        view.write(0, b"there")
+        uffd.register(view, mode=RegisterMode.MINOR)
+        with pytest.raises(KernelError) as caught:
+            uffd.continue_(view.address, PAGE_SIZE)
+        assert caught.value.errno == errno.EEXIST
+        assert "wake()" in caught.value.remedy
+
+
+@needs(Feature.PAGEFAULT_FLAG_WP)
+def test_a_protected_copy_needs_a_range_registered_for_it() -> None:
+    with Userfaultfd(Feature.PAGEFAULT_FLAG_WP) as userfaultfd, Mapping.anonymous(PAGE_SIZE) as memory:
+        userfaultfd.register(memory)
+        with pytest.raises(KernelError) as caught:
+            userfaultfd.copy(memory.address, PAGE, CopyMode.WP)
+        assert caught.value.errno == errno.EINVAL
+        assert "registered for WP" in caught.value.remedy
+
+
+@needs(Feature.WP_UNPOPULATED)
+@pytest.mark.parametrize("asked", [Feature(0), Feature.WP_UNPOPULATED])
+def test_pages_that_were_never_touched_take_a_feature_to_protect(asked: Feature) -> None:
+    with Userfaultfd(Feature.PAGEFAULT_FLAG_WP | asked) as userfaultfd, Mapping.anonymous(PAGE_SIZE) as memory:
+        userfaultfd.register(memory, mode=RegisterMode.WP)
+        userfaultfd.writeprotect(memory)
+        assert memory.pages()[0].write_protected is bool(asked)
+    assert "WP_UNPOPULATED" in (Userfaultfd.writeprotect.__doc__ or "")
+
+
 def test_numbers_are_checked_before_the_call(uffd: Userfaultfd, memory: Mapping) -> None:
     uffd.register(memory)
     at = memory.address
@@ -291,6 +336,11 @@ def test_a_fork_is_an_event_with_a_descriptor() -> None:
             finally:
                 os._exit(code)
         userfaultfd.register(memory)
+        with pytest.raises(Unsupported, match=r"os\.fork\(\) would never return"):
+            os.fork()
+        with pytest.raises(Unsupported, match="close it here"):
+            os.forkpty()
+        userfaultfd.close()
         child = os.fork()
         if child == 0:
             code = 1

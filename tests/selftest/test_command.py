@@ -1,5 +1,6 @@
 """`subduct selftest` as a user sees it: what it prints, what it returns, and who may run it."""
 
+import ctypes
 import json
 import os
 import platform
@@ -7,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,11 @@ from harness.process import run_program
 from harness.seccomp import forbid
 
 NOBODY = 65534
+# From linux/capability.h and linux/prctl.h.
+CAP_SETUID, CAP_IPC_LOCK, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 7, 14, 19, 21
+PR_CAPBSET_DROP = 24
+# Those that a right decides: about locked memory, userfaultfd, and forks as events.
+ABOUT_RIGHTS = ("mremap.eagain.*", "uffd.user-mode-only", "uffd.all-*", "uffd.event-fork")
 KNOWN = "todo".upper()
 RESULT = re.compile(rf"(not ok|ok) (\d+) - ([a-z0-9.-]+)(?: # (SKIP|{KNOWN}) (.+))?")
 
@@ -70,6 +78,46 @@ def test_nobody_may_run_it() -> None:
     assert report["user"]["uid"] == NOBODY
     assert not [each for each in report["results"] if each["status"] == "fail"]
     assert sum(each["status"] == "pass" for each in report["results"]) > 100
+
+
+def without(*dropped: int) -> Callable[[], None]:
+    """Something for a child of root to call before its program runs, which then lacks these capabilities."""
+    libc = ctypes.CDLL(None)
+
+    def drop() -> None:
+        if any(libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) for number in dropped):
+            os._exit(99)
+
+    return drop
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to lose")
+@pytest.mark.parametrize(
+    ("dropped", "only"),
+    [
+        ((CAP_SETUID,), ABOUT_RIGHTS),
+        ((CAP_IPC_LOCK,), ABOUT_RIGHTS),
+        ((CAP_SYS_PTRACE,), ABOUT_RIGHTS),
+        ((CAP_SYS_ADMIN,), ABOUT_RIGHTS),
+        (tuple(range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1)), ("*",)),
+    ],
+    ids=["setuid", "ipc-lock", "sys-ptrace", "sys-admin", "all"],
+)
+def test_no_test_fails_for_want_of_a_capability(dropped: tuple[int, ...], only: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "subduct", "selftest", "--json"]
+    for pattern in only:
+        command += ["--only", pattern]
+    ran = subprocess.run(
+        command, preexec_fn=without(*dropped), capture_output=True, text=True, check=False, timeout=600
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    results = {each["id"]: each for each in json.loads(ran.stdout)["results"]}
+    assert not [each for each in results.values() if each["status"] == "fail"]
+    assert all(each["detail"] for each in results.values() if each["status"] == "skip")
+    # These give up all rights themselves, which takes none.
+    for identity in ("mremap.eagain.locked-limit", "uffd.user-mode-only"):
+        assert results[identity]["status"] == "pass"
+    assert CAP_SYS_PTRACE not in dropped or "CAP_SYS_PTRACE" in results["uffd.event-fork"]["detail"]
 
 
 def test_the_report_as_json() -> None:

@@ -158,7 +158,13 @@ impl Reservation {
         // SAFETY: both ranges lie in our own reservation (checked) and do not overlap (the kernel checks: EINVAL).
         let moved = unsafe { libc::mremap(from as *mut _, length, length, flags, to) };
         if moved == libc::MAP_FAILED {
-            let remedy = "moving shared memory needs Linux 5.13; delivery=\"software\" works without";
+            let remedy = match crate::errno() {
+                libc::EINVAL => "moving shared memory needs Linux 5.13; delivery=\"software\" works without",
+                libc::ENOMEM => {
+                    "both places count: raise the address-space limit (ulimit -v) or vm.max_map_count; delivery=\"software\" works without"
+                }
+                _ => "delivery=\"software\" works without",
+            };
             return Err(KernelError::last("mremap(MREMAP_DONTUNMAP)", from, length, remedy));
         }
         Ok(())

@@ -6,7 +6,7 @@
 //! Lengths are whole pages; callers see to that.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::raw;
@@ -236,7 +236,8 @@ pub struct Plot {
     address: usize,
     length: usize,
     home: Option<Arc<Holding>>,
-    process: i32,
+    /// The process that made it, or that withheld it from its children.
+    process: AtomicI32,
     inherited: AtomicBool,
 }
 
@@ -272,7 +273,10 @@ impl Plot {
     pub fn move_out(&self, place: &Place) -> Result<Self, Failure> {
         let claim = Claim::new(place, self.length)?;
         self.send(&claim, KEEP_SOURCE)?;
-        Ok(Self::owner_of(claim.settle(), self.length, claim.home))
+        // The kernel copies the mapping's flags, MADV_DONTFORK among them.
+        let moved = Self::owner_of(claim.settle(), self.length, claim.home);
+        moved.inherited.store(self.is_inherited(), Ordering::Relaxed);
+        Ok(moved)
     }
 
     /// Moves the whole mapping to `place`.
@@ -334,10 +338,10 @@ impl Plot {
         assert!(offset <= self.length && length <= self.length - offset, "outside");
         // SAFETY: the range is our own; what advice does to its content is what the caller asks for.
         unsafe { madvise(self.address + offset, length, advice) }?;
-        match advice {
-            libc::MADV_DONTFORK => self.inherited.store(false, Ordering::Relaxed),
-            libc::MADV_DOFORK => self.inherited.store(true, Ordering::Relaxed),
-            _ => {}
+        if matches!(advice, libc::MADV_DONTFORK | libc::MADV_DOFORK) {
+            // A child that has it from its parent keeps it, and withholds it from its own children.
+            self.process.store(process(), Ordering::Relaxed);
+            self.inherited.store(advice == libc::MADV_DOFORK, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -357,11 +361,17 @@ impl Plot {
     /// Whether this process has it: a child forked after `MADV_DONTFORK` does not.
     #[must_use]
     pub fn is_here(&self) -> bool {
-        self.inherited.load(Ordering::Relaxed) || self.process == process()
+        self.is_inherited() || self.process.load(Ordering::Relaxed) == process()
+    }
+
+    /// Whether children that are forked from now on have it, too.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.inherited.load(Ordering::Relaxed)
     }
 
     fn owner_of(address: usize, length: usize, home: Option<Arc<Holding>>) -> Self {
-        Self { address, length, home, process: process(), inherited: AtomicBool::new(true) }
+        Self { address, length, home, process: AtomicI32::new(process()), inherited: AtomicBool::new(true) }
     }
 
     /// Unmaps it, as dropping does, and says whether that worked.

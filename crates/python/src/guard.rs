@@ -37,6 +37,8 @@ impl Pending {
 pub struct Guard {
     watch: Arc<Watch>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The process whose threads these are. A forked child has the object, but neither the threads nor a say in when they end.
+    process: u32,
 }
 
 #[pymethods]
@@ -76,12 +78,15 @@ impl Guard {
                 );
             })?,
         ];
-        Ok(Self { watch, threads: Mutex::new(threads.into()) })
+        Ok(Self { watch, threads: Mutex::new(threads.into()), process: std::process::id() })
     }
 
-    /// Ends the watch and waits for its thread. Nothing happens the second time.
+    /// Ends the watch and waits for its thread. Nothing happens the second time, nor in a forked child.
     fn stop(&self, py: Python<'_>) {
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.is_inherited() {
+            return;
+        }
+        let threads = self.take_threads();
         self.watch.stop();
         py.detach(|| {
             // Panics of these threads were printed by them.
@@ -90,9 +95,24 @@ impl Guard {
     }
 }
 
+impl Guard {
+    fn is_inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    fn take_threads(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.watch.stop();
+        if self.is_inherited() {
+            // To stop would stop the parent's: both have one eventfd. To detach would write to stacks that are free here.
+            std::mem::forget(self.take_threads());
+        } else {
+            self.watch.stop();
+        }
     }
 }
 
@@ -132,7 +152,7 @@ fn interrupt_main_thread(pending: Pending) -> bool {
 }
 
 extern "C" fn run_pending(argument: *mut c_void) -> c_int {
-    // SAFETY: `add_pending` made it, and CPython makes the call once.
+    // SAFETY: `interrupt_main_thread` made it, and CPython makes the call once.
     let pending = unsafe { Box::from_raw(argument.cast::<Pending>()) };
     Python::attach(|py| match pending.call(py) {
         Ok(()) => 0,

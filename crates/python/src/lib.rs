@@ -1,11 +1,11 @@
 //! `subduct._native`: the heap as Python sees it. A table of contents; the rules that hold for all of it:
 //!
-//! - A proxy holds a handle, never an address ([`held`]).
+//! - A proxy holds a handle, never an address (`held`).
 //! - While a heap operation runs, no Python code runs and no Python object is made or destroyed: arguments are converted before
-//!   ([`incoming`], [`keys`]), results after ([`outgoing`]). [`run`] is the only way into an operation.
+//!   (`incoming`, `keys`), results after (`outgoing`). `run` is the only way into an operation.
 //! - Waiting for room, collecting, verifying and closing release the GIL. Nothing here needs it for the heap's own safety, so
 //!   free-threaded interpreters need no lock more.
-//! - Containers are walked with explicit work lists: depth overflows no stack ([`copy_in`], [`copy_out`], [`compare`]).
+//! - Containers are walked with explicit work lists: depth overflows no stack (`copy_in`, `copy_out`, `compare`).
 
 use pyo3::prelude::*;
 

@@ -128,7 +128,9 @@ impl State {
         if plot.is_here() {
             Ok(plot)
         } else {
-            Err(PyValueError::new_err("this process does not have the mapping: it was forked after MADV_DONTFORK"))
+            Err(PyValueError::new_err(
+                "this process does not have the mapping: it was forked after MADV_DONTFORK, which serve() sets while it fills the pages",
+            ))
         }
     }
 }
@@ -203,6 +205,19 @@ impl Span {
     fn closed(&self) -> bool {
         let state = self.state();
         state.plot.is_none() && !state.changing
+    }
+
+    /// Whether this process has it: not where it is closed, nor in a child that was forked after MADV_DONTFORK.
+    #[getter(_here)]
+    fn here(&self) -> bool {
+        let state = self.state();
+        state.changing || state.plot.as_ref().is_some_and(|plot| plot.is_here())
+    }
+
+    /// Whether children that are forked from now on have it, too.
+    #[getter(_inherited)]
+    fn inherited(&self) -> PyResult<bool> {
+        Ok(self.used()?.is_inherited())
     }
 
     /// Buffers that show it right now.

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from subduct import HeapClosed, KernelError, Unsupported
@@ -36,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = parse(argv)
     try:
-        code = int(arguments.command(arguments))
+        with warnings.catch_warnings():
+            # Whoever uses a command is told what is wrong, not on which line of this package it was noticed.
+            warnings.showwarning = _warn
+            code = int(arguments.command(arguments))
         # What does not fit would come up when the interpreter ends, too late for a word about it.
         sys.stdout.flush()
         return code
@@ -65,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _drop_output() -> None:
     """Keeps the interpreter from writing the rest when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warn(message: Warning | str, *_where: object, **_line: object) -> None:
+    print(f"subduct: warning: {message}", file=sys.stderr)
 
 
 def _say(message: object, code: int) -> int:

@@ -1,4 +1,4 @@
-"""`subduct doctor`: what this machine allows."""
+"""`subduct doctor`: what this machine allows, and what heaps do on it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from subduct import _native
-from subduct.cli.findings import findings, verdict
+from subduct.cli.findings import findings
 from subduct.cli.surroundings import Surroundings
+from subduct.cli.trial import trials
+from subduct.cli.trial_findings import verdict
 from subduct.report.checks import checks_object, write_checks
 
 if TYPE_CHECKING:
@@ -19,16 +21,19 @@ if TYPE_CHECKING:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns 0 when heaps will run with the sigbus delivery, 1 otherwise."""
+    """Runs the command; returns 0 when a heap that was told nothing moved objects with the sigbus delivery, 1 otherwise."""
     facts = json.loads(_native.probe())
     surroundings = Surroundings.read()
-    checks = findings(facts, surroundings)
-    runs = facts["delivery"] == "sigbus"
+    tried = trials()
+    checks = findings(facts, surroundings, tried)
+    delivery = tried[0].delivery if tried[0].worked else None
+    runs = tried[0].as_meant and delivery == "sigbus"
     if arguments.json:
         found = {
             "runs": runs,
-            "delivery": facts["delivery"],
+            "delivery": delivery,
             "checks": checks_object(checks),
+            "trials": [asdict(trial) for trial in tried],
             "facts": facts,
             "surroundings": asdict(surroundings),
         }
@@ -38,5 +43,5 @@ def doctor(arguments: argparse.Namespace) -> int:
         colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
         columns = shutil.get_terminal_size().columns if terminal else 100
         write_checks(checks, sys.stdout, width=max(columns, 40), colour=colour)
-        print(f"\n{verdict(facts)}")
+        print(f"\n{verdict(tried)}")
     return 0 if runs else 1

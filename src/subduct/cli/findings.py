@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from subduct.cli.surrounding_findings import CONTAINER_REMEDY, Facts, surrounding_findings
+from subduct.cli.trial_findings import trial_findings, used
 from subduct.report.checks import Check, Status
 from subduct.report.units import count, mib
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from subduct.cli.surroundings import Surroundings
+    from subduct.cli.trial import Trial
 
 # Minor faults on shared memory came last of all that the sigbus delivery needs.
 _NEEDED_KERNEL = (5, 14)
@@ -21,9 +26,9 @@ _USUAL_MAP_COUNT = 65_530
 _LITTLE_MEMORY_BYTES = 512 << 20
 
 
-def findings(facts: Facts, surroundings: Surroundings) -> list[Check]:
-    """All findings, what the delivery rests on first, then what surrounds the process."""
-    return [
+def findings(facts: Facts, surroundings: Surroundings, trials: Sequence[Trial]) -> list[Check]:
+    """All findings: what the delivery rests on, what surrounds the process, and what heaps did that were tried."""
+    rests_on = [
         _kernel(facts),
         _page_size(facts),
         _memfd(facts),
@@ -39,18 +44,17 @@ def findings(facts: Facts, surroundings: Surroundings) -> list[Check]:
         _max_map_count(facts),
         _memory(facts),
         _limits(facts),
-        *surrounding_findings(surroundings, facts),
-        _delivery(facts),
     ]
+    if trials[0].as_meant and trials[0].delivery == "sigbus":
+        rests_on = [_dispensable(check) for check in rests_on]
+    return [*rests_on, *surrounding_findings(surroundings, facts, trials), *trial_findings(trials), used(trials, facts)]
 
 
-def verdict(facts: Facts) -> str:
-    """One sentence: how heaps will run here."""
-    if facts["delivery"] == "sigbus":
-        return "Heaps will compact under running threads here (delivery sigbus)."
-    if facts["delivery"] == "software":
-        return "Heaps will compact under running threads here, with a check at each operation (delivery software)."
-    return "Heaps will not run here."
+def _dispensable(check: Check) -> Check:
+    """What does not work alone, but was not needed by the heap that was tried."""
+    if check.status is not Status.MISSING:
+        return check
+    return replace(check, status=Status.WARN, found=f"{check.found}; heaps do without it here")
 
 
 def _outcome(attempt: Facts, how: str = "") -> str:
@@ -261,20 +265,4 @@ def _limits(facts: Facts) -> Check:
         "; ".join(found) or "address space and file size unlimited, memory is charged when it is used",
         "A heap reserves several times its budget in addresses, and its memfd counts as a file of at least that size.",
         "ulimit -v unlimited; ulimit -f unlimited; sysctl vm.overcommit_memory=0.",
-    )
-
-
-def _delivery(facts: Facts) -> Check:
-    delivery = facts["delivery"]
-    lacking = facts["missing_for_sigbus"]
-    found = str(delivery) if delivery else "none"
-    if lacking:
-        found += f", since these do not work: {', '.join(name.replace('_', ' ') for name in lacking)}"
-    return Check(
-        "delivery that will be used",
-        Status.OK if delivery == "sigbus" else Status.WARN if delivery else Status.MISSING,
-        found,
-        "How a thread that touches a page which is not ready gets it: sigbus serves the fault on the thread; software has "
-        "each operation look first, which needs nothing of the kernel and costs a little every time.",
-        "the rows marked missing say how.",
     )

@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     reporter = make_reporter(sys.stdout, sys.stderr, as_json=arguments.json)
     with Interrupt() as interrupt, warnings.catch_warnings(), open_source(arguments.data) as source:
         # The parser warns about the sources it reads; they are not ours to mend.
-        warnings.simplefilter("ignore")
+        for kind in (SyntaxWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", kind)
         try:
             with open_heap(arguments) as heap:
                 return _Job(heap, source, reporter, interrupt, arguments).run()

@@ -76,7 +76,8 @@ def soak(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     reporter = make_reporter(sys.stdout, sys.stderr, as_json=False)
     with Interrupt() as interrupt, warnings.catch_warnings(), open_source(arguments.data) as source:
-        warnings.simplefilter("ignore")
+        for kind in (SyntaxWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", kind)
         try:
             with open_heap(arguments) as heap:
                 store = load(heap, source, arguments.limit, reporter, interrupt)

@@ -9,7 +9,10 @@ from subduct.report.checks import Check, Status
 from subduct.report.units import mib, percent, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from subduct.cli.surroundings import Surroundings
+    from subduct.cli.trial import Trial
 
 Facts: TypeAlias = dict[str, Any]
 
@@ -46,7 +49,7 @@ def container(found: Surroundings, facts: Facts) -> Check:
 def seccomp(found: Surroundings, facts: Facts) -> Check:
     """Filters for system calls, and which of the calls that were tried they may have refused."""
     names = ("memfd", "membarrier", "userfaultfd_user_mode", "dontunmap_shared", "register_continue")
-    refused = [facts[name]["call"] for name in names if facts[name]["errno"] in _REFUSALS]
+    refused = list(dict.fromkeys(facts[name]["call"] for name in names if facts[name]["errno"] in _REFUSALS))
     filtered = found.seccomp in (_SECCOMP_STRICT, _SECCOMP_FILTER)
     if found.seccomp is None:
         what = "unknown: /proc/self/status does not say"
@@ -62,7 +65,7 @@ def seccomp(found: Surroundings, facts: Facts) -> Check:
         Status.WARN if filtered and refused else Status.OK,
         what,
         "A filter decides which system calls a process may make; children inherit it. Used here are memfd_create, "
-        "membarrier, mremap, userfaultfd and fallocate.",
+        "membarrier, mremap, madvise, userfaultfd and fallocate.",
         "whoever started the process must allow the calls named: the container's seccomp profile, or systemd's "
         "SystemCallFilter=.",
     )
@@ -175,21 +178,30 @@ def swap(found: Surroundings) -> Check:
     )
 
 
-def locked(found: Surroundings) -> Check:
-    """Whether this process locks its memory."""
+def locked(found: Surroundings, trials: Sequence[Trial]) -> Check:
+    """Whether this process locks its memory, and whether heaps work all the same."""
     size = found.locked_bytes
+    if not size:
+        what, status = "unknown" if size is None else "none", Status.OK
+    elif trials[0].worked:
+        what, status = (
+            f"{mib(size)} of this process; a heap that was made under the same lock moved objects",
+            Status.WARN,
+        )
+    else:
+        what, status = f"{mib(size)} of this process; a heap that was made under the same lock failed", Status.MISSING
     return Check(
         "locked memory",
-        Status.WARN if size else Status.OK,
-        "unknown" if size is None else mib(size) + " of this process" if size else "none",
-        "After mlockall(MCL_FUTURE) every page of a new mapping becomes resident at once: a heap would take its windows "
-        "whole when it is made, several GiB whatever its budget.",
-        "make heaps before locking, add MCL_ONFAULT, or lock single ranges with mlock.",
+        status,
+        what,
+        "mlockall(MCL_FUTURE) makes every page of a new mapping resident at once, and a heap's windows are several GiB. The "
+        "kernel does not move locked pages as a heap needs it, so those of a heap do not stay locked, and may be swapped out.",
+        "lock single ranges with mlock, instead of all memory with mlockall.",
     )
 
 
-def surrounding_findings(found: Surroundings, facts: Facts) -> list[Check]:
-    """All findings about the surroundings; `facts` are those of the native probe."""
+def surrounding_findings(found: Surroundings, facts: Facts, trials: Sequence[Trial]) -> list[Check]:
+    """All findings about the surroundings; `facts` are those of the native probe, `trials` what heaps did that were tried."""
     return [
         container(found, facts),
         seccomp(found, facts),
@@ -199,5 +211,5 @@ def surrounding_findings(found: Surroundings, facts: Facts) -> list[Check]:
         control_group(found),
         huge_pages(found),
         swap(found),
-        locked(found),
+        locked(found, trials),
     ]

@@ -16,7 +16,7 @@ _GIB = 1 << 30
 # A heap's windows are larger than its budget, so that large objects find room in a row.
 _WINDOW_FACTOR = 2
 # Heap refuses larger budgets.
-MOST_BUDGET_BYTES = 2 << 40
+MOST_BUDGET_BYTES = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _READ_WRITE = Prot.READ | Prot.WRITE
 _KIND = MapFlag.SHARED | MapFlag.PRIVATE | MapFlag.ANONYMOUS
+_WITHHELD = "this process does not have the mapping: it was forked after MADV_DONTFORK, which serve() sets while it fills the pages"
 
 
 class Mapping(_native.Span):
@@ -35,7 +36,8 @@ class Mapping(_native.Span):
     Offsets and lengths are bytes; what is not a multiple of the page size where the kernel wants one is a ValueError before the
     call. A call that the kernel refuses is a `KernelError`.
 
-    A forked child has the mapping too, except after `advise(Advice.DONTFORK)`: then its use there is a ValueError.
+    A forked child has the mapping too, except after `advise(Advice.DONTFORK)`, and while `serve()` fills its pages: then its use
+    there is a ValueError. An access through a memoryview that such a child inherited raises SIGSEGV.
     """
 
     if TYPE_CHECKING:
@@ -207,6 +209,8 @@ class Mapping(_native.Span):
     def _whole(self) -> tuple[int, int]:
         if self.closed:
             raise ValueError("the mapping is closed")
+        if not self._here:
+            raise ValueError(_WITHHELD)
         return self.address, self.length
 
     def __enter__(self) -> Self:

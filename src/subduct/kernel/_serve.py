@@ -11,12 +11,14 @@ import socket
 import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from weakref import WeakSet
 
 from subduct import _native
 from subduct._native import KernelError, Unsupported
+from subduct.kernel import calls
 from subduct.kernel._answer import DEADLOCK, READY, run
 from subduct.kernel._checks import PAGE_SIZE, known
-from subduct.kernel._enums import Advice, Feature, RegisterMode
+from subduct.kernel._enums import Advice, Feature, MapFlag, Prot, RegisterMode
 from subduct.kernel._mapping import Mapping
 from subduct.kernel._userfaultfd import Userfaultfd
 
@@ -37,6 +39,11 @@ _NUDGE = signal.SIGRTMAX
 # Spawned interpreters import what the handler needs.
 _STARTS_WITHIN_MS = 120_000
 
+_KEEP_OUT = MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.NORESERVE | MapFlag.FIXED_NOREPLACE
+
+# The servers of this process that are at work.
+_active: WeakSet[Server] = WeakSet()
+
 
 class ServeError(RuntimeError):
     """A page could not be filled: its handler raised (the text has the traceback), or the process that ran it ended."""
@@ -50,7 +57,13 @@ class ServeError(RuntimeError):
 
 
 class Server:
-    """A process that fills the pages of a mapping on demand. Made by `serve`, ended by `close()` or its `with` block."""
+    """A process that fills the pages of a mapping on demand. Made by `serve`, ended by `close()` or its `with` block.
+
+    A process that is forked meanwhile (by os.fork, by multiprocessing, also the one that runs the handler) does not have the memory,
+    since nobody would serve it there (MADV_DONTFORK): the mapping's methods raise ValueError in it, and an access through a
+    memoryview or an array that it inherited raises SIGSEGV, which ends it. Read what it needs before the fork. It has this object,
+    but no say in it: `close()` does nothing there.
+    """
 
     def __init__(self, mapping: Mapping, process: BaseProcess, userfaultfd: Userfaultfd) -> None:
         self.mapping = mapping
@@ -63,6 +76,13 @@ class Server:
         """Every page that could not be filled so far, in order."""
         self._untold: list[ServeError] = []
         self._guard: _native.Guard | None = None
+        self._withheld = False
+
+    def withhold(self) -> None:
+        """Keeps the memory from children until `close()`: they would read zeros that nobody served. `serve` calls it."""
+        if self.mapping._inherited:
+            self.mapping.advise(Advice.DONTFORK)
+            self._withheld = True
 
     def watch(self, notices: socket.socket, *, poison: bool) -> None:
         """Makes sure that no thread sleeps for ever in a page that the server cannot fill. `serve` calls it."""
@@ -112,6 +132,7 @@ class Server:
         """Ends the process and the registration. Pages that were never touched read as zeros (or as the file) from now on."""
         if self._guard is None:
             return
+        _active.discard(self)
         guard, self._guard = self._guard, None
         # First: a thread that touches a page after nobody can fill it would keep the GIL for ever.
         with suppress(KernelError, ValueError):
@@ -120,6 +141,26 @@ class Server:
         _end(self.process)
         self.process.close()
         self.userfaultfd.close()
+        self.share_again()
+
+    def share_again(self) -> None:
+        """Takes `withhold()` back."""
+        if self._withheld:
+            self._withheld = False
+            with suppress(BufferError, KernelError, ValueError):
+                self.mapping.advise(Advice.DOFORK)
+
+    def leave(self) -> None:
+        """Lets go of everything in a child that was forked, without touching what is the parent's. Runs after each fork."""
+        self._guard = None
+        self._untold.clear()
+        self.userfaultfd.close()
+        # Or multiprocessing would end the server when this child ends.
+        getattr(multiprocessing.process, "_children", set()).discard(self.process)
+        if not self.mapping.closed:
+            # So that an inherited memoryview never shows what would be mapped there next. Taken already: nothing to be done.
+            with suppress(KernelError):
+                calls.mmap(self.mapping.address, self.mapping.length, Prot.NONE, _KEEP_OUT)
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +190,9 @@ def serve(
     The memory is an ordinary buffer meanwhile: memoryview and arrays over it fault, wait, and go on. A system call that is given a
     page that was not touched yet fails with EFAULT.
 
+    Only accesses through this mapping in this process are served. A process that is forked meanwhile does not have the memory (see
+    `Server`); through another mapping of the same file a page that nobody filled reads as zeros.
+
     No thread waits for ever. Where the handler raises, or its process ends, whoever touches the page is told, by `failure`:
 
     - `"raise"`: `ServeError`, with the handler's traceback. The access itself cannot fail, so it reads zeros (a minor fault: what the
@@ -165,17 +209,10 @@ def serve(
     Needs no privilege (Linux 5.11). Raises `KernelError` where userfaultfd is forbidden, ServeError where the process does not start.
     A fault costs about 20 us and the handler's time.
     """
-    if start_method not in multiprocessing.get_all_start_methods():
-        if start_method in ("thread", "threading"):
-            raise Unsupported(DEADLOCK)
-        raise ValueError(f"start_method is 'fork', 'spawn' or 'forkserver', not {start_method!r}")
-    if failure not in ("raise", "poison"):
-        raise ValueError(f"failure is 'raise' or 'poison', not {failure!r}")
-    _check(mapping, handler)
+    _check(mapping, handler, failure, start_method)
     mode = known(RegisterMode, "mode", mode)
     features = Feature.THREAD_ID | (Feature.POISON if failure == "poison" else Feature(0))
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(_NUDGE) is signal.SIG_DFL:
-        signal.signal(_NUDGE, _do_nothing)
+    _handle_nudges()
     with ExitStack() as undo:
         userfaultfd = undo.enter_context(Userfaultfd(features))
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -186,12 +223,15 @@ def serve(
                 name="subduct-server",
                 daemon=True,
             )
+            server = Server(mapping, process, userfaultfd)
+            server.withhold()
+            undo.callback(server.share_again)
             process.start()
             undo.callback(_end, process)
             there.close()
             socket.send_fds(here, [b"u"], [userfaultfd.fileno()])
             _wait_until_ready(here, process)
-            server = Server(mapping, process, userfaultfd)
+            _active.add(server)
             server.watch(here, poison=failure == "poison")
             undo.callback(server.close)
         # Last: another thread that touches a page before somebody can fill it would keep the GIL for ever.
@@ -200,13 +240,32 @@ def serve(
     return server
 
 
-def _check(mapping: object, handler: object) -> None:
+def _check(mapping: object, handler: object, failure: str, start_method: str) -> None:
+    if start_method not in multiprocessing.get_all_start_methods():
+        if start_method in ("thread", "threading"):
+            raise Unsupported(DEADLOCK)
+        raise ValueError(f"start_method is 'fork', 'spawn' or 'forkserver', not {start_method!r}")
+    if failure not in ("raise", "poison"):
+        raise ValueError(f"failure is 'raise' or 'poison', not {failure!r}")
     if not isinstance(mapping, Mapping):
         raise TypeError(f"serve() fills the pages of a Mapping, not of {type(mapping).__name__}")
     if not callable(handler):
         raise TypeError(f"the handler is a function of a Fault, not {type(handler).__name__}")
-    if mapping.closed:
-        raise ValueError("the mapping is closed")
+    mapping._whole()
+
+
+def _leave_all() -> None:
+    for server in list(_active):
+        server.leave()
+    _active.clear()
+
+
+os.register_at_fork(after_in_child=_leave_all)
+
+
+def _handle_nudges() -> None:
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(_NUDGE) is signal.SIG_DFL:
+        signal.signal(_NUDGE, _do_nothing)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:

@@ -10,7 +10,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from subduct import _native
-from subduct.kernel import calls
+from subduct.kernel import _fork_event, calls
 from subduct.kernel._checks import aligned, integer, known, page_range, whole_pages
 from subduct.kernel._enums import (
     ContinueMode,
@@ -57,14 +57,20 @@ class Userfaultfd:
     through a memoryview or an array**: the thread that faults holds the GIL, so the one that would answer never runs. Only
     `Mapping.read` and `Mapping.write`, which release it, may be used then.
 
+    With EVENT_FORK a fork of this process waits until its event was read, and os.fork() holds the GIL meanwhile: another process must
+    read the events. While the descriptor is open here with a range registered, os.fork() is refused (Unsupported): close it once that
+    process has it. subprocess with preexec_fn, user or group forks unasked, and waits for ever where nobody reads.
+
     Addresses are integers, page-aligned; what cannot be an address is a ValueError before the call. `copy`, `zeropage`, `continue_`,
     `move` and `poison` return the bytes done, fewer than asked where the kernel stopped early, and raise `KernelError` where it did
-    nothing: EEXIST where the first page was there already, EAGAIN while the address space changes.
+    nothing: EEXIST where the first page was there already (whoever sleeps in it sleeps on until `wake`), EAGAIN while the address space
+    changes.
 
     Sources: userfaultfd(2), ioctl_userfaultfd(2); versions as there.
     """
 
     _fd = -1
+    _asked = Feature(0)
 
     def __init__(
         self,
@@ -75,6 +81,7 @@ class Userfaultfd:
     ) -> None:
         self.process = os.getpid()
         """The process whose memory it serves."""
+        self._registered: set[tuple[int, int]] = set()
         if not 0 <= integer("features", features) < 1 << 64:
             raise ValueError(f"features must be made of Feature, not {features:#x}")
         self._fd = self._open(known(UffdFlag, "flags", flags), device)
@@ -83,6 +90,7 @@ class Userfaultfd:
         except BaseException:
             self.close()
             raise
+        self._asked = Feature(features)
         self.offered = Feature(offered)
         """Every feature that this kernel has."""
         self.ioctls = Ioctl(ioctls)
@@ -102,7 +110,7 @@ class Userfaultfd:
     def adopt(cls, descriptor: int, process: int, *, offered: Feature = Feature(0)) -> Self:  # noqa: B008
         """Takes over a descriptor that another process made, and that serves that process."""
         self = cls.__new__(cls)
-        self._fd, self.process = descriptor, process
+        self._fd, self.process, self._registered = descriptor, process, set()
         self.offered, self.ioctls = offered, Ioctl(0)
         return self
 
@@ -138,13 +146,23 @@ class Userfaultfd:
         through this mapping; with MINOR alone a missing page is filled with zeros, and nothing is reported. EBUSY where another
         userfaultfd has the range; EINVAL for memory that the mode is not for. O(1).
         """
-        return Ioctl(calls.uffd_register(self.fileno(), *_range(target, length), known(RegisterMode, "mode", mode)))
+        place = _range(target, length)
+        ioctls = Ioctl(calls.uffd_register(self.fileno(), *place, known(RegisterMode, "mode", mode)))
+        if Feature.EVENT_FORK in self._asked:
+            self._registered.add(place)
+            _fork_event.watch(self)
+        return ioctls
 
     def unregister(self, target: Mapping | int, length: int | None = None) -> None:
         """Ends the registration of a range and wakes all who sleep in it (the ioctl alone leaves minor faults asleep)."""
         fd, (address, size) = self.fileno(), _range(target, length)
         calls.uffd_unregister(fd, address, size)
+        self._registered.discard((address, size))
         calls.uffd_wake(fd, address, size)
+
+    def awaits_forks(self) -> bool:
+        """Whether a fork of this process waits for somebody to read its event, and this process has the descriptor open."""
+        return bool(self._registered) and not self.closed and self.process == os.getpid()
 
     def wake(self, target: Mapping | int, length: int | None = None) -> None:
         """Wakes all who sleep in a range; whose page is still not there faults again."""
@@ -176,7 +194,11 @@ class Userfaultfd:
     def writeprotect(
         self, target: Mapping | int, length: int | None = None, *, mode: WriteprotectMode = WriteprotectMode.WP
     ) -> None:
-        """Reports writes to a range that is registered for WP (5.7, shared memory 5.19); without WP ends that and wakes."""
+        """Reports writes to a range that is registered for WP (5.7, shared memory 5.19); without WP ends that and wakes.
+
+        On private anonymous memory a page that was never touched is left as it is, and a write to it goes unreported, unless
+        Feature.WP_UNPOPULATED was asked for (6.4).
+        """
         calls.uffd_writeprotect(self.fileno(), *_range(target, length), known(WriteprotectMode, "mode", mode))
 
     def read(self) -> list[Event]:
@@ -256,11 +278,10 @@ def _mode(kind: type[_Mode], mode: _Mode) -> int:
 
 def _range(target: Mapping | int, length: int | None) -> tuple[int, int]:
     if isinstance(target, Mapping):
-        if target.closed:
-            raise ValueError("the mapping is closed")
-        if length is not None and whole_pages(length) > target.length:
-            raise ValueError(f"length {length} leaves the mapping of {target.length} bytes")
-        return target.address, whole_pages(target.length if length is None else length)
+        address, whole = target._whole()
+        if length is not None and whole_pages(length) > whole:
+            raise ValueError(f"length {length} leaves the mapping of {whole} bytes")
+        return address, whole_pages(whole if length is None else length)
     aligned("address", target)
     if length is None:
         raise ValueError("an address needs a length")

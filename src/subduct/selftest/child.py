@@ -14,13 +14,13 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from subduct.selftest import raw
+from subduct.selftest.expect import skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _READ_BYTES = 1 << 16
 _FAILED = 70
-_NOBODY = 65534
 
 
 def run(body: Callable[[], dict[str, Any]], timeout_s: float) -> dict[str, Any] | str:
@@ -81,12 +81,12 @@ def signal_of(action: Callable[[], object]) -> str:
     return signal.Signals(-code).name if code < 0 else ""
 
 
-def become_nobody() -> None:
-    """Gives up root's rights in this process, where it has them."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
+def give_up_rights() -> None:
+    """Gives up all capabilities of this process: then it may what any user may. The user stays: to change it takes a right of its own."""
+    try:
+        raw.drop_capabilities()
+    except OSError as error:
+        skip(f"this process cannot give up its rights: {error}")
 
 
 def describe(code: int) -> str:

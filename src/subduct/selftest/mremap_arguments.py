@@ -399,7 +399,7 @@ def too_many_mappings() -> None:
     used_by=UsedBy.BINDINGS,
 )
 def locked_limit() -> None:
-    child.become_nobody()
+    child.give_up_rights()
     old = anonymous(2)
     lock(old, 2)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (_TWO, _TWO))

@@ -31,6 +31,9 @@ _PERF_ATTR_BYTES = 112
 # exclude_kernel and exclude_hv: what an unprivileged user may ask for.
 _PERF_USER_ONLY = 1 << 5 | 1 << 6
 _IO_URING_PARAMS_BYTES = 120
+# Third version of the interface: three sets of 64 bits, in two halves.
+_CAPABILITY_VERSION = 0x2008_0522
+_CAPABILITY_SETS_BYTES = 24
 _SA_SIGINFO = 4
 _SA_NODEFER = 0x4000_0000
 _SIGNAL_SET_BYTES = 128
@@ -114,6 +117,18 @@ def handle_signal(number: int, handle: Callable[[int, int], None]) -> object:
 def die_with_parent(signal_number: int) -> None:
     """Has the kernel send this process a signal when its parent ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+
+
+def drop_capabilities() -> None:
+    """Empties this process's sets of capabilities, for good. capset(2); needs no right.
+
+    Raises:
+        OSError: what the kernel, or a filter, said.
+    """
+    header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
+    if _libc.capset(header, bytes(_CAPABILITY_SETS_BYTES)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"capset: {os.strerror(number)}")
 
 
 def leave_no_core() -> None:

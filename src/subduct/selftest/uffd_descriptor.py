@@ -25,7 +25,7 @@ _UNKNOWN_FEATURE = 1 << 60
     since=(5, 11),
 )
 def user_mode_only() -> None:
-    child.become_nobody()
+    child.give_up_rights()
     error = refusal(calls.userfaultfd, UffdFlag.CLOEXEC | UffdFlag.NONBLOCK | UffdFlag.USER_MODE_ONLY)
     if error is not None and error.errno == errno.EINVAL:
         raise LackingError("this kernel does not know UFFD_USER_MODE_ONLY (EINVAL)")
@@ -44,7 +44,7 @@ def all_faults_need_rights() -> None:
     if allowed is None:
         skip("this kernel has no vm.unprivileged_userfaultfd")
     bare_descriptor()
-    child.become_nobody()
+    child.give_up_rights()
     if allowed:
         holds("a descriptor for all faults", calls.userfaultfd(UffdFlag.CLOEXEC) >= 0, "none")
     else:

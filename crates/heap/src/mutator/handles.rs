@@ -101,7 +101,7 @@ impl HandleTable {
     /// Makes sure that there is a free handle.
     ///
     /// # Errors
-    /// As [`Handles::take`].
+    /// As [`HandleTable::take`].
     pub fn make_room(&self, space: &Space) -> Result<(), Shortage> {
         let free = &mut *lock(&self.free);
         if free.handles.is_empty() && free.next == free.end { self.grow(space, free) } else { Ok(()) }

@@ -1,6 +1,6 @@
 //! The system calls about a heap's memory: what makes its pages resident, takes them from the view, and brings them back.
 //!
-//! The one seam between the heap and the kernel. In a simulation ([`crate::simulator`]) another kernel stands behind it.
+//! The one seam between the heap and the kernel. In a simulation (`crate::simulator`) another kernel stands behind it.
 
 use std::os::fd::{AsFd, RawFd};
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! All raw access to heap memory is in this file: everything else works with offsets and a [`Base`]. All system calls
-//! about it are in [`super::mapping`].
+//! about it are in `mapping.rs`.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;

@@ -2,8 +2,8 @@
 //! the calls (man-pages 6.9) and, where they are silent, tried on Linux 6.18.
 
 use libc::{
-    EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EFAULT, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, ENOSPC, ENOSYS,
-    ENOTTY, EOPNOTSUPP, EPERM, ESRCH, ETXTBSY,
+    EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EFAULT, EFBIG, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, ENOSPC,
+    ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, ESRCH, ETXTBSY,
 };
 
 /// What the caller can do, as the end of a sentence; empty where nothing is known that the errno does not say.
@@ -61,7 +61,7 @@ fn mremap(errno: i32) -> &'static str {
             "to grow in place there must be room behind the mapping, else pass MAYMOVE; see vm.max_map_count and ulimit -v, which DONTUNMAP charges for both ranges"
         }
         EAGAIN => "locked memory is limited (ulimit -l)",
-        EPERM => "the range is sealed (mseal)",
+        EPERM => "the range is sealed (mseal), or a seccomp profile forbids the call",
         _ => "",
     }
 }
@@ -72,7 +72,9 @@ fn madvise(errno: i32) -> &'static str {
             "the address must be a multiple of the page size, the advice one that this kernel and this kind of mapping know; locked and hugetlb pages refuse DONTNEED"
         }
         ENOMEM => "a part of the range is not mapped (what is mapped was advised), or there is no memory left",
-        EPERM => "the range is sealed against losing its content (mseal), or the advice needs CAP_SYS_ADMIN",
+        EPERM => {
+            "the range is sealed against losing its content (mseal), or the advice needs CAP_SYS_ADMIN, or a seccomp profile forbids the call"
+        }
         EACCES => "REMOVE needs a shared, writable mapping of a file",
         EFAULT => {
             "POPULATE_READ and POPULATE_WRITE found a page that cannot be had: behind the end of the file, or not served by its userfaultfd"
@@ -103,10 +105,14 @@ fn file(call: &str, errno: i32) -> &'static str {
         ("memfd_create", EINVAL) => {
             "the name may have 249 bytes, NOEXEC_SEAL and EXEC exclude each other and need Linux 6.3, HUGETLB needs a page size this machine has"
         }
+        ("memfd_create", EPERM) => {
+            "a filter forbids the call: the container's seccomp profile, or systemd's SystemCallFilter=, must allow it"
+        }
         ("memfd_create", EACCES) => "vm.memfd_noexec forbids executable memfds: pass NOEXEC_SEAL",
         ("ftruncate" | "fallocate", EPERM) => {
-            "the file is sealed against this (F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE)"
+            "the file is sealed against this (F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE), or a seccomp profile forbids the call"
         }
+        ("ftruncate" | "fallocate", EFBIG) => "files may not be so long: raise the limit (ulimit -f)",
         ("ftruncate" | "fallocate", EINVAL) => {
             "offset and length must not be negative, the length of fallocate not 0; the file must be open for writing"
         }
@@ -160,14 +166,19 @@ fn ioctl(call: &str, errno: i32) -> &'static str {
         ("ioctl(UFFDIO_REGISTER)", EBUSY) => "another userfaultfd has a part of the range",
         ("ioctl(UFFDIO_REGISTER)", EPERM) => "a shared file mapping must be writable to be registered",
         ("ioctl(UFFDIO_COPY)" | "ioctl(UFFDIO_ZEROPAGE)" | "ioctl(UFFDIO_POISON)", EEXIST) => {
-            "the first page is there already: somebody else served it"
+            "the first page is there already: somebody else served it; a thread that still sleeps in it goes on after wake()"
         }
-        ("ioctl(UFFDIO_CONTINUE)", EEXIST) => "the first page is mapped already: somebody else served it",
+        ("ioctl(UFFDIO_CONTINUE)", EEXIST) => {
+            "the first page is mapped already: somebody else served it; a thread that still sleeps in it goes on after wake()"
+        }
+        ("ioctl(UFFDIO_COPY)", EINVAL) => {
+            "address and length must be multiples of the page size and lie in one registered mapping; with the mode WP that mapping must be registered for WP, too; UFFDIO_API comes first"
+        }
         ("ioctl(UFFDIO_CONTINUE)", EFAULT) => {
             "the file has no page there: write it through another view of the file first"
         }
         ("ioctl(UFFDIO_CONTINUE)", EINVAL) => {
-            "only shared memory can be continued (a memfd, shared anonymous memory), in a range registered for MINOR; private anonymous memory takes COPY or ZEROPAGE"
+            "only shared memory can be continued (a memfd, shared anonymous memory), in a range registered for MINOR, with the mode WP (Linux 6.4) for WP, too; private anonymous memory takes COPY or ZEROPAGE"
         }
         ("ioctl(UFFDIO_COPY)", EFAULT) => "the source cannot be read",
         ("ioctl(UFFDIO_COPY)", ENOSPC) => "the memory limit of the file or its hugetlb pool is reached",
