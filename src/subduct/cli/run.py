@@ -12,10 +12,9 @@ from subduct import HeapFull
 from subduct.churn import Churn, DamageError
 from subduct.churn.sample import choose_sample, disagreement, matches_source
 from subduct.cli.interrupt import Interrupt, InterruptedRunError
-from subduct.cli.loading import TICK_S, choose_seed, load, open_heap
+from subduct.cli.loading import TICK_S, choose_seed, load, open_data, open_heap
 from subduct.cli.rate import Rate
 from subduct.cli.refused import RefusedError
-from subduct.load import open_source
 from subduct.report import CheckProgress, ChurnProgress, Kept, Memory, RunReport, make_reporter
 from subduct.report.units import percent, plural, seconds
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     reporter = make_reporter(sys.stdout, sys.stderr, as_json=arguments.json)
-    with Interrupt() as interrupt, warnings.catch_warnings(), open_source(arguments.data) as source:
+    with Interrupt() as interrupt, warnings.catch_warnings(), open_data(arguments) as source:
         # The parser warns about the sources it reads; they are not ours to mend.
         warnings.simplefilter("ignore")
         try:

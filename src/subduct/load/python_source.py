@@ -41,7 +41,9 @@ class PythonSource(Source):
         super().__init__(folder, title)
         self._found = sorted(_python_files(folder))
         if not self._found:
-            raise LoadError(f"{folder}: no Python files (*.py) in this folder or below")
+            raise LoadError(
+                f"{folder}: no Python files (*.py) in this folder or below; other data are loaded file by file"
+            )
         self._paths: list[str] = []
         self._fingerprints: list[Fingerprint] = []
 
