@@ -157,6 +157,8 @@ def test_the_delimiter_that_was_taken_is_said(tmp_path: Path) -> None:
     done = command("run", path, "--seconds", "0", "--budget", "64MiB")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1] == "note: 2 columns, separated by semicolons"
+    done = command("run", path, "--seconds", "0", "--budget", "64MiB", "--json")
+    assert json.loads(done.stdout)["notes"] == ["2 columns, separated by semicolons"]
     for given in (":", "tab"):
         path.write_text(f"a{given}b\n1{given}2\n".replace("tab", "\t"))
         done = command("run", path, "--seconds", "0", "--budget", "64MiB", "--delimiter", given)

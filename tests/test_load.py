@@ -1,6 +1,7 @@
 """Sources: what documents they make, that they can make each of them again, and what they say of broken input."""
 
 import ast
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -207,6 +208,23 @@ def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     assert refusal(Path("/proc/self/mem")) == ": cannot be read: Input/output error"
     os.mkfifo(tmp_path / "pipe.json")
     assert refusal(tmp_path / "pipe.json").startswith(": not a file; documents are read more than once")
+
+
+def test_folders_that_cannot_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a.py", "x = 1\n")
+    closed = write(tmp_path, "closed/b.py", "x = 1\n").parent
+    scandir = os.scandir
+
+    def scan(path: str) -> Any:
+        if os.fspath(path) == os.fspath(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with open_source(tmp_path) as source:
+        assert [document["path"] for document in source.documents()] == ["a.py"]
+        assert source.skipped == [f"{closed}: Permission denied"]
+    assert refusal(closed) == ": Permission denied"
 
 
 def test_a_delimiter_is_for_csv(tmp_path: Path) -> None:

@@ -191,6 +191,7 @@ class _Job:
         return RunReport(
             source=self._source.title,
             kind=self._source.kind,
+            notes=tuple(self._source.notes),
             bytes_read=self._source.bytes_read,
             skipped=len(self._source.skipped),
             load_s=self._load_s,

@@ -95,7 +95,7 @@ class UnpackedFile(io.RawIOBase):
         except OSError as error:
             raise LoadError(
                 f"{self._path}: no room to unpack it in {tempfile.gettempdir()}: {error.strerror}; name a folder with "
-                "more in TMPDIR, or unpack the file yourself"
+                "more room in TMPDIR, or unpack the file yourself"
             ) from None
         self._size += len(data)
         return data
