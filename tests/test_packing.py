@@ -66,6 +66,13 @@ def test_data_in_several_pieces(tmp_path: Path, packed: str) -> None:
         assert list(source.documents()) == RECORDS
 
 
+def test_zstd_data_with_a_long_window(tmp_path: Path) -> None:
+    """As `zstd --long=28` makes them of what comes through a pipe: the library's own limit is 27. One raw block."""
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0, (28 - 10) << 3]) + bytes([4 << 3 | 1, 0, 0]) + b"[1]\n"
+    with open_source(write(tmp_path, "data.json.zst", frame)) as source:
+        assert list(source.documents()) == [1]
+
+
 @pytest.mark.parametrize("packed", PACK)
 def test_documents_can_be_made_again_while_others_are_read(tmp_path: Path, packed: str) -> None:
     with open_source(write(tmp_path, "data", PACK[packed](LINES))) as source:
