@@ -5,6 +5,7 @@ import pytest
 from harness.heaps import HeapMaker, checksum, document, fill, thin
 from harness.process import heap_descriptors, resident_bytes
 from subduct import Dict, Heap, HeapFull, KernelError, List
+from subduct._heap import parse_size
 
 MIB = 1 << 20
 BUDGET = 24 * MIB
@@ -164,6 +165,36 @@ def test_budgets_as_text(text: str, size: int) -> None:
     with Heap(text) as heap:
         budget = heap.stats().budget_bytes
         assert size - 2 * MIB < budget <= size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4096", 4096), ("4096B", 4096), ("8G", 8 << 30), ("8g", 8 << 30), ("8Gi", 8 << 30), ("8GiB", 8 << 30),
+        ("8GB", 8 * 10**9), ("8 gb", 8 * 10**9), (" 64K ", 64 << 10), ("64kB", 64_000), ("1.5M", 3 << 19), ("2T", 2 << 40),
+    ],
+)  # fmt: skip
+def test_sizes_as_people_write_them(text: str, size: int) -> None:
+    """A letter alone is binary, as the tools have it that people set limits with."""
+    assert parse_size(text, "a size") == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "8X", "8iB", "-1G", "1e9", "8GBs", "8 G B", "٣G"])
+def test_sizes_that_are_none_are_refused_with_all_units(text: str) -> None:
+    with pytest.raises(ValueError, match=r"such as '8GiB'.*K, M, G, T stand for KiB, MiB, GiB, TiB"):
+        parse_size(text, "a size")
+
+
+def test_sizes_out_of_range_are_refused() -> None:
+    """Also those that Python does not convert, and does not print."""
+    sizes: list[str | int] = ["0", "9" * 5_000, "8388608T", 0, -1, 1 << 63, 10**5_000, -(10**5_000)]
+    for size in sizes:
+        with pytest.raises(ValueError, match="a size must be more than 0 bytes and less than 8 EiB, not"):
+            parse_size(size, "a size")
+
+
+def test_sizes_may_have_any_number_of_digits() -> None:
+    assert parse_size("0" * 5_000 + "1KiB", "a size") == parse_size("1." + "0" * 5_000 + "KiB", "a size") == 1024
 
 
 def test_a_budget_beyond_the_address_space() -> None:

@@ -1,12 +1,14 @@
 """Documents in a heap: their index, the operations on them, and that damage is found."""
 
 import threading
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from harness.data_files import DOCUMENTS, KINDS, write_data
 from harness.heaps import HeapMaker
 from subduct import Dict, Heap
 from subduct.churn import Churn, DamageError, DocumentStore, canonical
@@ -179,6 +181,35 @@ def test_a_sample_is_of_documents_that_are_there(heap: Heap, folder: Path) -> No
         assert set(sample) < set(everything)
         assert sample == choose_sample(store, 4, Random(0))
         assert disagreement(heap) is None
+
+
+@pytest.mark.parametrize("limit", [None, 7])
+@pytest.mark.parametrize("kind", KINDS)
+def test_documents_are_found_under_the_keys_they_were_stored_under(
+    tmp_path: Path, kind: str, limit: int | None
+) -> None:
+    """Also where reading ends early."""
+    with Heap("16MiB", delivery="pause") as heap, open_source(write_data(tmp_path, kind)) as source:
+        store = DocumentStore(heap, source)
+        while_loading = []
+        for number, document in enumerate(islice(source.documents(), limit)):
+            store.put(number, document)
+            while_loading.append(source.key(number))
+        assert len(source) == len(store) == (limit or DOCUMENTS)
+        assert [source.key(number) for number in range(len(source))] == while_loading
+        assert list(heap.root["documents"]) == while_loading
+        sample = choose_sample(store, DOCUMENTS, Random(0))
+        assert sample == list(range(len(source)))
+        assert all(matches_source(store, number) for number in sample)
+
+
+def test_a_document_that_is_not_there_does_not_match(heap: Heap, tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    path.write_text("[null, null]")
+    with open_source(path) as source:
+        store = fill(heap, source)
+        store.delete(1)
+        assert [matches_source(store, number) for number in range(2)] == [True, False]
 
 
 @pytest.mark.parametrize("name", ["folder", "data.json", "data.ndjson", "data.csv"])

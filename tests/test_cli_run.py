@@ -10,15 +10,18 @@ import subprocess
 import sys
 import termios
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import subduct
+from harness.data_files import DOCUMENTS, KINDS, write_data
 from harness.kernel import SYSCALL_NUMBERS, has_userfaultfd
 from harness.seccomp import forbid
 from subduct import Heap
+from subduct.churn import Churn
 from subduct.churn.worker import WEIGHTS
 from subduct.cli import main
 
@@ -98,22 +101,71 @@ def test_deleting_most_documents_frees_most_of_what_is_alive(tmp_path: Path) -> 
     assert report["churned"]["live_bytes"] > 5 * kept["live_bytes"]
 
 
-@pytest.mark.parametrize("name", ["records.json", "records.ndjson", "records.csv"])
-def test_files_of_records(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    data = [{"id": str(number), "text": f"ä {number}"} for number in range(2_000)]
-    if name.endswith(".json"):
-        path.write_text(json.dumps(data))
-    elif name.endswith(".ndjson"):
-        path.write_text("".join(json.dumps(each) + "\n" for each in data))
-    else:
-        path.write_text("id,text\n" + "".join(f"{each['id']},{each['text']}\n" for each in data))
-    done = command("run", path, "--seconds", "1", "--budget", "64MiB", "--json", "--seed", "5")
-    assert done.returncode == 0, done
-    report = json.loads(done.stdout)
-    assert (report["kind"], report["documents"], report["seed"]) == (name.partition(".")[2], 2_000, 5)
-    assert report["sample_compared"] == 1_000
-    assert report["operations"] > 100
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_source_is_compared(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_data(tmp_path, kind)
+    assert main(["run", str(path), "--seconds", "0.2", "--budget", "64MiB", "--json", "--seed", "5"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["documents"], report["seed"], report["verified"]) == (DOCUMENTS, 5, True)
+    # At most a tenth of each thread's documents is deleted when the churn ends.
+    assert DOCUMENTS * 0.9 <= report["sample_compared"] <= DOCUMENTS
+    assert report["operations"] > 0
+
+
+def test_a_run_that_can_compare_nothing_fails(
+    records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A source that never gives the same key again: nothing is damaged, and nothing is found either."""
+    numbers = count()
+    monkeypatch.setattr("subduct.load.json.JsonSource.key", lambda *_: next(numbers))
+    assert main(["run", str(records), "--seconds", "0", "--budget", "64MiB", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["documents"], report["sample_compared"], report["verified"]) == (3_000, 0, False)
+    assert report["failure"] == "of 3,000 documents in the heap, 0 were found by key and could be compared"
+
+
+def test_a_run_that_lost_documents_while_loading_fails(
+    records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("subduct.load.json.JsonSource.key", lambda _, number: number // 2)
+    assert main(["run", str(records), "--seconds", "0", "--limit", "10", "--budget", "64MiB"]) == 1
+    assert "10 documents were loaded, but the heap holds 5 documents" in capsys.readouterr().out
+
+
+def test_a_single_document_is_compared_though_the_churn_has_deleted_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.json"
+    path.write_text('[{"a": 1}]')
+    stop = Churn.stop
+
+    def stop_and_delete(churn: Churn) -> None:
+        stop(churn)
+        for worker in churn._workers:
+            for number in worker._own:
+                worker._delete(number)
+
+    monkeypatch.setattr(Churn, "stop", stop_and_delete)
+    assert main(["run", str(path), "--seconds", "0.1", "--budget", "64MiB", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verified"], report["sample_compared"]) == (True, 1)
+
+
+def test_the_delimiter_that_was_taken_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a;b\n1;2\n")
+    done = command("run", path, "--seconds", "0", "--budget", "64MiB")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1] == "note: 2 columns, separated by semicolons"
+    done = command("run", path, "--seconds", "0", "--budget", "64MiB", "--json")
+    assert json.loads(done.stdout)["notes"] == ["2 columns, separated by semicolons"]
+    for given in (":", "tab"):
+        path.write_text(f"a{given}b\n1{given}2\n".replace("tab", "\t"))
+        done = command("run", path, "--seconds", "0", "--budget", "64MiB", "--delimiter", given)
+        assert done.returncode == 0, done
+        assert re.search(r"^note: 2 columns, separated by (':'|tabs)$", done.stdout, re.MULTILINE)
+    for wrong in ("", "::", '"', "\n"):
+        assert command("run", path, "--delimiter", wrong).returncode == 2
 
 
 def test_plain_lines_in_a_pipe(records: Path) -> None:

@@ -1,7 +1,9 @@
 """Sources: what documents they make, that they can make each of them again, and what they say of broken input."""
 
 import ast
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,11 @@ def refusal(path: Path) -> str:
     return message.removeprefix(f"{path}")
 
 
+def kind(path: Path) -> str:
+    with open_source(path) as source:
+        return source.kind
+
+
 def keys(path: Path) -> list[str | int]:
     with open_source(path) as source:
         list(source.documents())
@@ -96,7 +103,10 @@ def test_json_records_by_key(tmp_path: Path) -> None:
         ("17", ":1: expected an array or an object of records at the top level (column 1)"),
         ("", ":1: expected an array or an object of records at the top level (column 1)"),
         (b'["a",\n"\xff"]', ":2: not UTF-8 (byte 0xff: invalid start byte)"),
-        ("[" + "1" * 5000 + "]", ":1: Exceeds the limit (4300 digits)"),
+        (
+            '{"a": 1}{"a": 2}',
+            ":1: unexpected text after the end of the records: one JSON value may follow another only where",
+        ),
         ("[\n" + "[" * 200_000 + "]" * 200_000 + "]", ":2: nested too deeply for Python's JSON reader (column 1)"),
     ],
 )
@@ -112,13 +122,43 @@ def test_ndjson(tmp_path: Path) -> None:
         assert keys(path) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
+def test_integers_of_any_length(tmp_path: Path, name: str) -> None:
+    """Python's own conversion ends at 4300 digits."""
+    text = f'[9, {{"a": -{"12" * 2_500}}}, [{"7" * 30_001}]]'
+    expected = [9, {"a": -(12 * (100**2_500 - 1) // 99)}, [7 * (10**30_001 - 1) // 9]]
+    documents = load(write(tmp_path, name, text))
+    assert documents == (expected if name == "data.json" else [expected])
+
+
+VALUES = '{"a": 1}\n\n{"b": [2]}\n'
+
+
+@pytest.mark.parametrize("name", ["data.ndjson", "data.json", "data.txt", "data", "data.csv", "data.json.gz"])
+def test_what_kind_of_json_it_is_the_content_tells(tmp_path: Path, name: str) -> None:
+    for text in (VALUES, "\ufeff" + VALUES, "\n \n" + VALUES, VALUES.replace("\n", "\r\n"), VALUES.replace("\n", "\r")):
+        path = write(tmp_path, name, text)
+        assert load(path) == [{"a": 1}, {"b": [2]}]
+        assert kind(path) == "ndjson"
+    for indent in (1, None):
+        path = write(tmp_path, name, json.dumps([{"a": 1}, {"b": [2]}], indent=indent))
+        if indent is not None or name != "data.ndjson":
+            assert load(path) == [{"a": 1}, {"b": [2]}]
+            assert kind(path) == "json"
+
+
+def test_one_line_of_json_is_what_its_name_says(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "data.ndjson", '{"a": {"x": 1}}')) == [{"a": {"x": 1}}]
+    assert load(write(tmp_path, "data.json", '{"a": {"x": 1}}')) == [{"x": 1}]
+    assert load(write(tmp_path, "data.json", "1\ntrue\n")) == [1, True]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"a": 1}\n\n{"a": 2\n', ":3: Expecting ',' delimiter (column 8)"),
         ("1\n2 3\n", ":2: Extra data (column 3)"),
         (b"1\n\xc3\n", ":2: not UTF-8 (byte 0xc3"),
-        ("1" * 5000, ":1: Exceeds the limit (4300 digits)"),
         ("[" * 200_000 + "]" * 200_000, ":1: nested too deeply"),
     ],
 )
@@ -146,8 +186,9 @@ def test_csv_fields_may_be_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('a,b\n1,2\n"3,\n4\n', ":3: unexpected end of data"),
-        ('a\n"x"y\n', ":2: "),
+        ('a,b\n1,2\n"3,\n4\n', ":3: a quote that is never closed, in the row that begins here"),
+        ('a\n"x"y\n', ":2: a quote inside a quoted field, where it must be written twice"),
+        ("a,b\r\n1,2\r3,4\r\n", ":2: a carriage return outside quotes, where other lines end with a line feed"),
         (b"a\n1\n\xe4\n", ":3: not UTF-8 (byte 0xe4"),
         ("", ":1: expected a header row"),
         ("\n\n", ":1: expected a header row"),
@@ -160,7 +201,36 @@ def test_broken_csv_is_refused_with_its_line(tmp_path: Path, text: str | bytes, 
 def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "missing.json") == ": no such file or folder"
     assert refusal(write(tmp_path, "notes.txt", "")).startswith(": unknown kind of file; expected .json")
-    assert refusal(tmp_path) == ": no Python files (*.py) in this folder or below"
+    assert refusal(write(tmp_path, "list.txt", "name,age\nann,3\n")).endswith("--delimiter reads any file as CSV")
+    assert refusal(tmp_path).startswith(": no Python files (*.py) in this folder or below; ")
+    assert refusal(tmp_path / ("x" * 300)) == ": File name too long"
+    assert refusal(write(tmp_path, "file", "[1]") / "data.json") == ": Not a directory"
+    assert refusal(Path("/proc/self/mem")) == ": cannot be read: Input/output error"
+    os.mkfifo(tmp_path / "pipe.json")
+    assert refusal(tmp_path / "pipe.json").startswith(": not a file; documents are read more than once")
+
+
+def test_folders_that_cannot_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a.py", "x = 1\n")
+    closed = write(tmp_path, "closed/b.py", "x = 1\n").parent
+    scandir = os.scandir
+
+    def scan(path: str) -> Any:
+        if os.fspath(path) == os.fspath(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with open_source(tmp_path) as source:
+        assert [document["path"] for document in source.documents()] == ["a.py"]
+        assert source.skipped == [f"{closed}: Permission denied"]
+    assert refusal(closed) == ": Permission denied"
+
+
+def test_a_delimiter_is_for_csv(tmp_path: Path) -> None:
+    for path in (write(tmp_path, "data.json", "[1]"), tmp_path, None):
+        with pytest.raises(LoadError, match="--delimiter is for CSV files"):
+            open_source(path, ";")
 
 
 def test_a_source_that_changed_is_noticed(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ KEPT = Kept(fraction=0.1, before=CHURNED, after=Memory(170, 700_000, 50 * MIB, 6
 REPORT = RunReport(
     source="the standard library of Python 3.11.7",
     kind="python",
+    notes=("3 columns, separated by semicolons",),
     bytes_read=30 * MIB,
     skipped=9,
     load_s=24.1,
@@ -244,6 +245,7 @@ def json_of(report: RunReport) -> dict[str, Any]:
 def test_json_is_one_object_with_the_promised_keys() -> None:
     found = json_of(REPORT)
     promised = {
+        "notes": ["3 columns, separated by semicolons"],
         "documents": 1_781,
         "objects": 7_123_456,
         "operations": 12_345,

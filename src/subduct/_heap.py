@@ -12,18 +12,8 @@ from subduct import _limits, _native
 from subduct._native import Dict, List, Tuple
 from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)?\s*", re.ASCII | re.IGNORECASE)
-_BYTES = {
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
-}
+_SIZE = re.compile(r"\s*(\d+)(?:\.(\d+))?\s*(?:([kmgt])(i?b?)|b)?\s*", re.ASCII | re.IGNORECASE)
+_BYTES_MAX = 2**63
 
 # Smaller budgets are not compared with what the machine has: every machine has as much, and making heaps stays quick.
 _ALWAYS_FITS_BYTES = 64 << 20
@@ -40,25 +30,40 @@ def _close_all() -> None:
 
 
 def parse_size(size: int | str, what: str) -> int:
-    """Bytes from an int or from text such as "8GiB", "1.5GB", "64kB" or "4096"; `what` names the argument in messages."""
-    parsed: int
+    """Bytes from an int or from text such as "8GiB", "8G" (the same), "1.5GB", "64kB" or "4096"; `what` names the argument
+    in messages."""
     if isinstance(size, str):
-        match = _SIZE.fullmatch(size)
-        if match is None or (match[2] or "b").lower() not in _BYTES:
-            raise ValueError(
-                f"{what} must be a number of bytes or text with a unit such as '8GiB', '512MiB', '1.5GB' or '64kB'"
-                f" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), not {size!r}"
-            )
-        whole, _, fraction = match[1].partition(".")
-        unit = _BYTES[(match[2] or "b").lower()]
-        parsed = int(whole) * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+        parsed = _parse_text(size, what)
     elif isinstance(size, int) and not isinstance(size, bool):
         parsed = size
     else:
         raise TypeError(f"{what} must be an int or a str, not {type(size).__name__}")
-    if not 0 < parsed < 2**63:
-        raise ValueError(f"{what} must be more than 0 bytes and less than 8 EiB, not {size!r}")
+    if not 0 < parsed < _BYTES_MAX:
+        # Python does not print integers of any length.
+        shown = (
+            f"an int of {size.bit_length()} bits" if isinstance(size, int) and abs(size) >= _BYTES_MAX else repr(size)
+        )
+        raise ValueError(f"{what} must be more than 0 bytes and less than 8 EiB, not {shown}")
     return parsed
+
+
+def _parse_text(text: str, what: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{what} must be a number of bytes or text with a unit such as '8GiB', '512MiB', '1.5GB' or '64kB'"
+            f" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB; K, M, G, T stand for KiB, MiB, GiB, TiB), not {text!r}"
+        )
+    whole, fraction, letter, ending = match[1].lstrip("0"), match[2] or "", match[3] or "", match[4] or ""
+    # A letter alone is binary, as for `java -Xmx8G`, MemoryMax=8G, `docker run -m 8g` and `head -c 8G`.
+    unit: int = (1000 if ending.lower() == "b" else 1024) ** " kmgt".index(letter.lower() or " ")
+    # More digits than any size has are more than Python may convert.
+    digits_max = len(str(_BYTES_MAX))
+    if len(whole) > digits_max:
+        return _BYTES_MAX
+    fraction = fraction[:digits_max]
+    scale: int = 10 ** len(fraction)
+    return int(whole or "0") * unit + int(fraction or "0") * unit // scale
 
 
 class Heap:
@@ -83,7 +88,7 @@ class Heap:
     ) -> None:
         """Open a heap.
 
-        `budget` limits its resident bytes: an int, or text with a unit ("8GiB", "512MiB", "1.5GB", "64kB"). `delivery` says how an
+        `budget` limits its resident bytes: an int, or text with a unit ("8GiB" or "8G", "512MiB", "1.5GB", "64kB"). `delivery` says how an
         access to a page that is not ready is caught: by a signal on the thread ("sigbus"), by a thread of the heap ("thread", for
         processes that cannot give up SIGBUS), by a look at the page's state before each access ("software", which needs no
         userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works, else

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from subduct.churn.canonical import canonical
+from subduct.churn.store import ABSENT
 
 if TYPE_CHECKING:
     from random import Random
@@ -34,9 +35,10 @@ def choose_sample(store: DocumentStore, size: int, random: Random) -> list[int]:
 
 
 def matches_source(store: DocumentStore, number: int) -> bool:
-    """Whether a stored document, copied out, is the same in every byte as one made from the source just now."""
-    stored = store.get(number)
-    return canonical(_plain(stored)) == canonical(store.source.rebuild(number))
+    """Whether a stored document, copied out, is the same in every byte as one made from the source just now. A document
+    that is not there is not."""
+    stored = store.get(number, ABSENT)
+    return stored is not ABSENT and canonical(_plain(stored)) == canonical(store.source.rebuild(number))
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from subduct import Heap
     from subduct.load import Key, Source
 
-_ABSENT = object()
+#: Stands for a document that is not there: None may be one.
+ABSENT = object()
 
 
 class DocumentStore:
@@ -50,7 +51,7 @@ class DocumentStore:
 
     def contains(self, number: int) -> bool:
         """Whether the document is there."""
-        return self._documents.get(self.source.key(number), _ABSENT) is not _ABSENT
+        return self._documents.get(self.source.key(number), ABSENT) is not ABSENT
 
     def users(self, name: str) -> Any:
         """The index entry of a name, `{key of document: list of parts}`, or None."""

@@ -34,11 +34,15 @@ Load documents into a heap, change them from several threads while the heap
 compacts itself, and check that nothing was damaged.
 
 DATA is one of
-  a .json file             an array of records, or an object of records by key
-  an .ndjson, .jsonl file  one JSON value a line
-  a .csv file              with a header row
-  a folder                 of Python sources: their syntax trees become linked
-                           objects, with an index of all names
+  a JSON file    an array of records, or an object of records by key
+  an NDJSON file (.ndjson, .jsonl): one JSON value a line
+  a CSV file     (.csv, .tsv) with a header row; columns separated by commas,
+                 semicolons, tabs or bars, as the first rows tell
+  a folder       of Python sources: their syntax trees become linked objects,
+                 with an index of all names
+Which kind of JSON it is the content tells, whatever the name. Text is UTF-8.
+Any of these files may be packed with gzip, or with zstd (before Python 3.14
+that needs the extra: pip install 'subduct[zstd]').
 Without DATA it is the standard library of the Python that runs this command.
 """
 
@@ -199,6 +203,12 @@ def _add_data_options(command: argparse.ArgumentParser, *, budget: str, limit: i
         "data", metavar="DATA", nargs="?", type=Path, help="what to load (default: the standard library)"
     )
     command.add_argument(
+        "--delimiter",
+        type=_delimiter,
+        metavar="CHARACTER",
+        help="what separates the columns of a CSV file, or tab (default: what the first rows tell)",
+    )
+    command.add_argument(
         "--budget",
         metavar="SIZE",
         default=budget,
@@ -236,6 +246,14 @@ def _checked(parse_number: Callable[[str], Any], accept: Callable[[Any], bool], 
         return number
 
     return convert
+
+
+def _delimiter(text: str) -> str:
+    if text.lower() in ("tab", "\\t"):
+        return "\t"
+    if len(text) != 1 or text in '"\r\n':
+        raise argparse.ArgumentTypeError(f"expected one character that is no quote, or tab, not {text!r}")
+    return text
 
 
 _positive = _checked(int, lambda number: number >= 1, "a whole number from 1")

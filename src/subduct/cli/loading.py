@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from subduct import Heap, HeapFull
 from subduct.churn import DocumentStore
 from subduct.cli.refused import RefusedError
+from subduct.load import open_source
 from subduct.report import LoadProgress
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def open_heap(arguments: argparse.Namespace) -> Heap:
         raise RefusedError(f"--budget {arguments.budget} is too small for any heap: {error}") from None
 
 
+def open_data(arguments: argparse.Namespace) -> Source:
+    """The source that the arguments name. Raises LoadError for what cannot be read."""
+    return open_source(arguments.data, arguments.delimiter)
+
+
 def choose_seed(arguments: argparse.Namespace) -> int:
     """The seed that was given, or a new one short enough to type again."""
     return SystemRandom().randrange(1_000_000) if arguments.seed is None else int(arguments.seed)
@@ -44,8 +50,8 @@ def load(heap: Heap, source: Source, limit: int | None, reporter: Reporter, inte
     Raises RefusedError when there are none, LoadError for broken input, InterruptedRunError on a signal.
     """
     reporter.note(f"loading {source.title}")
-    if source.note is not None:
-        reporter.note(f"note: {source.note}")
+    for note in source.notes:
+        reporter.note(f"note: {note}")
     store = DocumentStore(heap, source)
     begin = shown = time.monotonic()
     for number, document in enumerate(islice(source.documents(), limit)):

@@ -12,12 +12,11 @@ from subduct import HeapFull
 from subduct.churn import Churn, DamageError
 from subduct.churn.sample import choose_sample, disagreement, matches_source
 from subduct.cli.interrupt import Interrupt, InterruptedRunError
-from subduct.cli.loading import TICK_S, choose_seed, load, open_heap
+from subduct.cli.loading import TICK_S, choose_seed, load, open_data, open_heap
 from subduct.cli.rate import Rate
 from subduct.cli.refused import RefusedError
-from subduct.load import open_source
 from subduct.report import CheckProgress, ChurnProgress, Kept, Memory, RunReport, make_reporter
-from subduct.report.units import percent, plural, seconds
+from subduct.report.units import count, percent, plural, seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     reporter = make_reporter(sys.stdout, sys.stderr, as_json=arguments.json)
-    with Interrupt() as interrupt, warnings.catch_warnings(), open_source(arguments.data) as source:
+    with Interrupt() as interrupt, warnings.catch_warnings(), open_data(arguments) as source:
         # The parser warns about the sources it reads; they are not ours to mend.
         for kind in (SyntaxWarning, DeprecationWarning):
             warnings.simplefilter("ignore", kind)
@@ -90,6 +89,9 @@ class _Job:
             store = load(self._heap, self._source, self._arguments.limit, self._reporter, self._interrupt)
         finally:
             self._load_s = time.monotonic() - begin
+        if len(store) != len(self._source):
+            held, read = plural(len(store), "document"), plural(len(self._source), "document")
+            self._failures.append(f"{read} were loaded, but the heap holds {held}")
         self._loaded = self._measure(store)
         return store
 
@@ -128,6 +130,9 @@ class _Job:
             except DamageError as error:
                 self._failures.append(str(error))
         self._interrupt.check()
+        if not len(store):
+            # Of very few documents a churn may have deleted all just then, and there would be nothing to compare.
+            churn.restore()
 
     def _churn_progress(self, elapsed_s: float, rate: Rate) -> ChurnProgress:
         stats = self._heap.stats()
@@ -147,6 +152,9 @@ class _Job:
         """Re-traces the heap, checks the index, and compares a sample with the source."""
         self._interrupt.check()
         sample = choose_sample(store, self._arguments.sample, self._random)
+        if len(sample) < min(self._arguments.sample, len(store)):
+            held, found = plural(len(store), "document"), count(len(sample))
+            self._failures.append(f"of {held} in the heap, {found} were found by key and could be compared")
         self._reporter.note(f"verifying, then comparing {plural(len(sample), 'document')} with the source")
         wrong = disagreement(self._heap)
         if wrong is not None:
@@ -179,9 +187,12 @@ class _Job:
         failures = list(self._failures)
         if self._mismatches:
             failures.append(f"{plural(len(self._mismatches), 'document')} not the same as the source")
+        if not failures and not interrupted and not self._compared:
+            failures.append("no document was compared with the source")
         return RunReport(
             source=self._source.title,
             kind=self._source.kind,
+            notes=tuple(self._source.notes),
             bytes_read=self._source.bytes_read,
             skipped=len(self._source.skipped),
             load_s=self._load_s,

@@ -15,9 +15,8 @@ from subduct import HeapFull
 from subduct.churn import Churn, DamageError
 from subduct.churn.sample import disagreement, matches_source
 from subduct.cli.interrupt import Interrupt, InterruptedRunError
-from subduct.cli.loading import TICK_S, choose_seed, load, open_heap
+from subduct.cli.loading import TICK_S, choose_seed, load, open_data, open_heap
 from subduct.cli.refused import RefusedError
-from subduct.load import open_source
 from subduct.report import make_reporter
 from subduct.report.table import aligned
 from subduct.report.units import count, mib, plural, seconds
@@ -75,7 +74,7 @@ TOLERANCES = {
 def soak(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     reporter = make_reporter(sys.stdout, sys.stderr, as_json=False)
-    with Interrupt() as interrupt, warnings.catch_warnings(), open_source(arguments.data) as source:
+    with Interrupt() as interrupt, warnings.catch_warnings(), open_data(arguments) as source:
         for kind in (SyntaxWarning, DeprecationWarning):
             warnings.simplefilter("ignore", kind)
         try:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from subduct.load.delimiter import Delimiter, is_declaration, reader
+from subduct.load.origin import split_lines
 from subduct.load.records import RecordSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from subduct.load.origin import RecordFile
 
 
 class CsvSource(RecordSource):
-    """Rows of a comma-separated file as dicts from column name to text; no value is taken for a number.
+    """Rows of a CSV file as dicts from column name to text; no value is taken for a number.
 
     Rows of another length than the header are kept as `csv.DictReader` keeps them: None for what is missing, and a
     list under the key None for what is too much. A column name that is used again gets a number: "name.2".
@@ -24,22 +26,28 @@ class CsvSource(RecordSource):
 
     kind: ClassVar[str] = "csv"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, file: RecordFile, delimiter: Delimiter) -> None:
+        super().__init__(file)
+        self._delimiter = delimiter
         self._columns: list[str] = []
 
+    @property
+    def notes(self) -> list[str]:
+        return [*super().notes, str(self._delimiter)] if self._delimiter.columns else super().notes
+
     def documents(self) -> Iterator[dict[str | None, Any]]:
-        reader = _reader(self._lines())
+        rows = reader(self._lines(), self._delimiter.character)
         while True:
-            start, line = self.bytes_read, reader.line_num + 1
+            start, line = self.bytes_read, rows.line_num + 1
             try:
-                row = next(reader, None)
+                row = next(rows, None)
             except csv.Error as error:
-                raise self.error(line, f"{error}, in the row that begins here") from None
+                raise self.error(line, f"{_explained(error)}, in the row that begins here") from None
             if row is None:
                 break
             if row and not self._columns:
-                self._columns = _column_names(row)
+                if not is_declaration(row):
+                    self._columns = _column_names(row)
             elif row:
                 self._file.add(start, self.bytes_read - start)
                 yield self._record(row)
@@ -47,9 +55,9 @@ class CsvSource(RecordSource):
             raise self.error(1, "expected a header row with the names of the columns")
 
     def rebuild(self, number: int) -> dict[str | None, Any]:
-        # As in `_lines`, only a line feed ends a line: str.splitlines knows many more ends.
-        lines = io.BytesIO(self._file.record(number))
-        return self._record(next(_reader(line.decode() for line in lines)))
+        # Not str.splitlines, which knows many more ends of a line than the file has.
+        lines = split_lines(io.BytesIO(self._file.record(number)), self._file.line_end)
+        return self._record(next(reader((line.decode() for line in lines), self._delimiter.character)))
 
     def _lines(self) -> Iterator[str]:
         """The lines as text. A row ends with the last line the reader has asked for: `bytes_read` is then its end."""
@@ -70,10 +78,16 @@ class CsvSource(RecordSource):
         return record
 
 
-def _reader(lines: Iterable[str]) -> Any:
-    # The module's limit guards against a missing quote; here a field may be as long as the file.
-    csv.field_size_limit(sys.maxsize)
-    return csv.reader(lines, strict=True)
+def _explained(error: csv.Error) -> str:
+    """What the csv module says to programmers, for somebody who has a file."""
+    text = str(error)
+    if "new-line character" in text:
+        return "a carriage return outside quotes, where other lines end with a line feed"
+    if "unexpected end" in text:
+        return "a quote that is never closed"
+    if "expected after" in text:
+        return 'a quote inside a quoted field, where it must be written twice ("")'
+    return text
 
 
 def _column_names(row: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from subduct.load.json_text import decode, raw_decode
 from subduct.load.records import RecordSource
 
 if TYPE_CHECKING:
@@ -28,18 +29,20 @@ class JsonSource(RecordSource):
     kind: ClassVar[str] = "json"
 
     _text = ""
-    _keys: dict[str, int] | None = None
-    _key_list: list[str] | None = None
+    #: Of a top-level object; None of an array. Each key is here before its document is handed out: where a document is
+    #: stored and where it is looked for are the same from the first on, also when reading ends early.
+    _keys: list[str] | None = None
 
     @property
-    def note(self) -> str | None:
+    def notes(self) -> list[str]:
         size = self._file.size_bytes
         if size < _LARGE_FILE_BYTES:
-            return None
-        return (
-            f"{self.path.name} has {size >> 20} MiB: a .json file is held in memory as text, outside the heap's "
-            "budget, until it is loaded; the same records as .ndjson are read line by line"
-        )
+            return super().notes
+        return [
+            *super().notes,
+            f"{self.path.name} has {size >> 20} MiB: JSON that is not one value a line is held in memory as text, outside "
+            "the heap's budget, until it is loaded; one record a line (NDJSON) is read line by line",
+        ]
 
     def documents(self) -> Iterator[Any]:
         start, self._text = self._decode()
@@ -50,18 +53,16 @@ class JsonSource(RecordSource):
                 raise self._error(position, "expected an array or an object of records at the top level")
             is_object = opening == "{"
             if is_object:
-                self._keys = {}
+                self._keys = []
             yield from self._members(position + 1, is_object, start)
-            self._key_list = None if self._keys is None else list(self._keys)
         finally:
             self._text = ""
-            self._keys = None
 
     def key(self, number: int) -> Key:
-        return number if self._key_list is None else self._key_list[number]
+        return number if self._keys is None else self._keys[number]
 
     def rebuild(self, number: int) -> Any:
-        return json.loads(self._file.record(number).decode())
+        return decode(self._file.record(number).decode())
 
     def _decode(self) -> tuple[int, str]:
         """Byte offset of the text in the file, and the text."""
@@ -76,12 +77,13 @@ class JsonSource(RecordSource):
         """The members of the array or object that opens before `position`; `offset` is the byte offset of the text."""
         text = self._text
         closing = "}" if is_object else "]"
+        seen: set[str] = set()
         counted = 0  # characters up to here are contained in `offset`
         position = self._skip(position)
         if text[position : position + 1] != closing:
             while True:
                 if is_object:
-                    position = self._member_key(position)
+                    position = self._member_key(position, seen)
                 value, end = self._value(position)
                 offset += self._bytes(counted, position)
                 length = self._bytes(position, end)
@@ -99,17 +101,21 @@ class JsonSource(RecordSource):
                 position = self._skip(position + 1)
         position = self._skip(position + 1)
         if position != len(text):
-            raise self._error(position, "unexpected text after the end of the records")
+            what = "unexpected text after the end of the records"
+            if text[position] in "[{":
+                what += ": one JSON value may follow another only where each has a line of its own, as NDJSON"
+            raise self._error(position, what)
 
-    def _member_key(self, position: int) -> int:
-        """Reads `"key":` of the top-level object; returns where its value begins."""
+    def _member_key(self, position: int, seen: set[str]) -> int:
+        """Reads `"key":` of the top-level object, which must not be among those seen; returns where its value begins."""
         if self._text[position : position + 1] != '"':
             raise self._error(position, "expected a key in double quotes")
         key, end = self._value(position)
         assert self._keys is not None
-        if key in self._keys:
+        if key in seen:
             raise self._error(position, f"key {key!r} appears twice")
-        self._keys[key] = len(self._keys)
+        seen.add(key)
+        self._keys.append(key)
         end = self._skip(end)
         if self._text[end : end + 1] != ":":
             raise self._error(end, "expected ':' after a key")
@@ -117,13 +123,11 @@ class JsonSource(RecordSource):
 
     def _value(self, position: int) -> tuple[Any, int]:
         try:
-            return _DECODER.raw_decode(self._text, position)
+            return raw_decode(self._text, position)
         except json.JSONDecodeError as error:
             raise self._error(error.pos, error.msg) from None
         except RecursionError:
             raise self._error(position, "nested too deeply for Python's JSON reader") from None
-        except ValueError as error:  # an integer beyond Python's limit of digits
-            raise self._error(position, str(error)) from None
 
     def _skip(self, position: int) -> int:
         match = _SPACE.match(self._text, position)
@@ -137,6 +141,3 @@ class JsonSource(RecordSource):
         line = self._text.count("\n", 0, position) + 1
         column = position - (self._text.rfind("\n", 0, position) + 1) + 1
         return self.error(line, f"{what} (column {column})")
-
-
-_DECODER = json.JSONDecoder()

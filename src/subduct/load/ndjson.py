@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from subduct.load.json_text import decode
 from subduct.load.records import RecordSource
 
 if TYPE_CHECKING:
@@ -39,10 +40,8 @@ class NdjsonSource(RecordSource):
             raise self.not_utf8(number, error) from None
         except RecursionError:
             raise self.error(number, "nested too deeply for Python's JSON reader") from None
-        except ValueError as error:  # an integer beyond Python's limit of digits
-            raise self.error(number, str(error)) from None
 
 
 def _decode(line: bytes) -> Any:
     # The first line may start with a byte order mark.
-    return json.loads(line.rstrip(b"\r\n").decode("utf-8-sig"))
+    return decode(line.rstrip(b"\r\n").decode("utf-8-sig"))

@@ -27,7 +27,7 @@ class PythonSource(Source):
 
     Each document is `{"path", "source_bytes", "lines", "nodes", "tree", "names"}`: the tree as `syntax_records` makes
     it, and each name with the list of records in this tree that use it. Files that this interpreter cannot parse are
-    skipped.
+    skipped, and folders that it cannot search.
     """
 
     kind: ClassVar[str] = "python"
@@ -39,9 +39,11 @@ class PythonSource(Source):
             folder = Path(sysconfig.get_path("stdlib"))
             title = f"the standard library of Python {platform.python_version()}"
         super().__init__(folder, title)
-        self._found = sorted(_python_files(folder))
+        self._found = sorted(self._python_files())
         if not self._found:
-            raise LoadError(f"{folder}: no Python files (*.py) in this folder or below")
+            raise LoadError(
+                f"{folder}: no Python files (*.py) in this folder or below; other data are loaded file by file"
+            )
         self._paths: list[str] = []
         self._fingerprints: list[Fingerprint] = []
 
@@ -75,6 +77,19 @@ class PythonSource(Source):
     def key(self, number: int) -> Key:
         return self._paths[number]
 
+    def _python_files(self) -> Iterator[str]:
+        """Paths below the folder and relative to it, "/" between the parts. Folders that cannot be searched are skipped."""
+        for parent, folders, files in os.walk(self.path, onerror=self._skip_folder):
+            folders[:] = [name for name in folders if name not in _FOREIGN_FOLDERS and not name.startswith(".")]
+            for name in files:
+                if name.endswith(".py"):
+                    yield (Path(parent) / name).relative_to(self.path).as_posix()
+
+    def _skip_folder(self, error: OSError) -> None:
+        if error.filename == os.fspath(self.path):
+            raise LoadError(f"{self.path}: {error.strerror}") from None
+        self.skipped.append(f"{error.filename}: {error.strerror}")
+
     def rebuild(self, number: int) -> dict[str, Any]:
         name = self._paths[number]
         path = self.path / name
@@ -83,15 +98,6 @@ class PythonSource(Source):
             return _document(name, path.read_bytes())
         except OSError as error:
             raise LoadError(f"{path}: {error.strerror} (it was there when the load began)") from None
-
-
-def _python_files(folder: Path) -> Iterator[str]:
-    """Paths below `folder` and relative to it, "/" between the parts."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _FOREIGN_FOLDERS and not name.startswith(".")]
-        for name in files:
-            if name.endswith(".py"):
-                yield (Path(parent) / name).relative_to(folder).as_posix()
 
 
 def _document(name: str, data: bytes) -> dict[str, Any]:

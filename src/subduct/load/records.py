@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING
 
-from subduct.load.origin import RecordFile
 from subduct.load.source import LoadError, Source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from subduct.load.origin import RecordFile
     from subduct.load.source import Key
 
 
 class RecordSource(Source):
-    """A file of records. Documents are stored under their numbers."""
+    """A file of records. Documents are stored under their numbers. Closes the file when it is closed."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._file = RecordFile(path)
+    def __init__(self, file: RecordFile) -> None:
+        super().__init__(file.path)
+        self._file = file
 
     def __len__(self) -> int:
         return len(self._file)
+
+    @property
+    def notes(self) -> list[str]:
+        packed = self._file.packed
+        return [] if packed is None else [f"{packed} data, unpacked into a temporary file in {tempfile.gettempdir()}"]
 
     def close(self) -> None:
         self._file.close()
@@ -30,9 +34,17 @@ class RecordSource(Source):
         return number
 
     def error(self, line: int, what: str) -> LoadError:
-        """The error for a line of this file."""
+        """The error for a line of this file. Where it is packed, the reason may be that the packed data are damaged."""
+        try:
+            self._file.check_packing()
+        except LoadError as damaged:
+            return damaged
         return LoadError(f"{self.path}:{line}: {what}")
 
     def not_utf8(self, line: int, error: UnicodeDecodeError) -> LoadError:
         """The error for bytes of a line that are not UTF-8."""
-        return self.error(line, f"not UTF-8 (byte 0x{error.object[error.start]:02x}: {error.reason})")
+        return self.error(
+            line,
+            f"not UTF-8 (byte 0x{error.object[error.start]:02x}: {error.reason}); text is converted by iconv, such as: "
+            "iconv -f LATIN1 -t UTF-8 FILE > NEW",
+        )

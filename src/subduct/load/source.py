@@ -54,9 +54,9 @@ class Source(ABC):
         return None
 
     @property
-    def note(self) -> str | None:
-        """One sentence that a person should read before the load begins, or None."""
-        return None
+    def notes(self) -> list[str]:
+        """What a person should read before the load begins, in one sentence each."""
+        return []
 
     @abstractmethod
     def documents(self) -> Iterator[Any]:
@@ -71,7 +71,7 @@ class Source(ABC):
 
     @abstractmethod
     def key(self, number: int) -> Key:
-        """The key under which document `number` is stored. O(1)."""
+        """The key under which document `number` is stored: the same from the moment it was read. O(1)."""
 
     @abstractmethod
     def rebuild(self, number: int) -> Any:

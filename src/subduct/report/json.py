@@ -17,6 +17,7 @@ def report_object(report: RunReport) -> dict[str, Any]:
     return {
         "source": report.source,
         "kind": report.kind,
+        "notes": list(report.notes),
         "documents": report.documents,
         "skipped": report.skipped,
         "source_bytes": report.bytes_read,

@@ -73,12 +73,14 @@ class Kept:
 class RunReport:
     """A whole run, or as much of it as there was. Times in seconds unless the name says otherwise.
 
-    `loaded` and `churned` are None for what was not reached; `mismatches` are keys of documents that differ from their
-    source; `failure` says why the run is not verified, and is None when it is.
+    `notes` say how the source is read, where that is not plain; `loaded` and `churned` are None for what was not reached;
+    `mismatches` are keys of documents that differ from their source; `failure` says why the run is not verified, and is
+    None when it is.
     """
 
     source: str
     kind: str
+    notes: tuple[str, ...]
     bytes_read: int
     skipped: int
     load_s: float
