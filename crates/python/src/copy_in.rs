@@ -56,7 +56,7 @@ impl Prepared {
                 let object = leaf.build(op, None)?;
                 with_handle(op, object, |op, handle| put(op, &Scalar::Object(handle)))
             }
-            Self::Built(held) => put(op, &Scalar::Object(held.handle())),
+            Self::Built(held) => put(op, &Scalar::Object(held.handle())).inspect(|_| held.note_placed()),
         }
     }
 
@@ -68,7 +68,7 @@ impl Prepared {
         match self {
             Self::Scalar(_) => unreachable!("only containers are held"),
             Self::Leaf(leaf) => Held::make(py, heap, |op| leaf.build(op, None)),
-            Self::Built(held) => Ok(held),
+            Self::Built(held) => Ok(held.published()),
         }
     }
 }
@@ -228,7 +228,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
 
     fn run(mut self, source: Source<'py>) -> PyResult<Held> {
         let (kind, len) = (source.kind(), source.len());
-        let top = Held::make(self.py, self.heap, |op| empty(op, kind, len))?;
+        let top = Held::make_private(self.py, self.heap, |op| empty(op, kind, len))?;
         let mut scratch = Scratch::new(self.heap.get().core(), &[top.handle()]);
         let node = self.number(self.top, true);
         let mut frames = vec![Frame { reader: Reader::new(source), node, shared: true }];

@@ -1,5 +1,7 @@
 //! An object of a heap, held by a handle: what every proxy is made of.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::prelude::*;
 use subduct_heap::object::{Kind, Ref};
 use subduct_heap::{Handle, Op, Retry};
@@ -13,12 +15,20 @@ use crate::tuple::Tuple;
 pub struct Held {
     heap: Py<NativeHeap>,
     handle: Handle,
+    private: Option<Private>,
+}
+
+/// What the heap wants to know of an object that no user has seen: whether it is stored by now, or garbage.
+struct Private {
+    /// Bytes that the thread had allocated before the object was made.
+    began_bytes: u64,
+    is_placed: AtomicBool,
 }
 
 impl Held {
     /// Takes over `handle`, which belongs to `heap`.
     pub fn new(heap: Py<NativeHeap>, handle: Handle) -> Self {
-        Self { heap, handle }
+        Self { heap, handle, private: None }
     }
 
     /// Makes an object in one operation and holds it.
@@ -32,6 +42,35 @@ impl Held {
             op.handle_new(object)
         })?;
         Ok(Self::new(heap.clone_ref(py), handle))
+    }
+
+    /// As [`Held::make`], for an object that no user has seen and that is about to be stored somewhere.
+    pub fn make_private(
+        py: Python<'_>,
+        heap: &Py<NativeHeap>,
+        make: impl FnMut(&mut Op<'_>) -> Result<Ref, Retry>,
+    ) -> PyResult<Self> {
+        let began_bytes = heap.get().core().allocated_here_bytes();
+        let made = Self::make(py, heap, make)?;
+        Ok(made.with(Some(Private { began_bytes, is_placed: AtomicBool::new(false) })))
+    }
+
+    /// The same for users to see.
+    pub fn published(self) -> Self {
+        self.with(None)
+    }
+
+    fn with(mut self, private: Option<Private>) -> Self {
+        self.private = private;
+        self
+    }
+
+    /// Notes that the object was stored somewhere.
+    pub fn note_placed(&self) {
+        if let Some(private) = &self.private {
+            // Relaxed: read by whoever drops this, later.
+            private.is_placed.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The heap.
@@ -72,7 +111,15 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.heap.get().core().drop_handle(self.handle);
+        let heap = self.heap.get().core();
+        match &self.private {
+            None => heap.drop_handle(self.handle),
+            Some(private) if private.is_placed.load(Ordering::Relaxed) => heap.drop_private(self.handle, 0),
+            Some(private) => {
+                let failed_bytes = heap.allocated_here_bytes().saturating_sub(private.began_bytes);
+                heap.drop_private(self.handle, failed_bytes);
+            }
+        }
     }
 }
 
