@@ -4,8 +4,11 @@ import ast
 import errno
 import json
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -375,3 +378,24 @@ def test_a_source_holds_one_descriptor_until_it_is_closed(tmp_path: Path) -> Non
     assert Footprint.now().descriptors == before + 1
     source.close()
     assert Footprint.now().descriptors == before
+
+
+def test_sources_are_parsed_by_one_thread_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CPython 3.11 needs: see the lock. The threads of a churn rebuild documents beside each other."""
+    for number in range(4):
+        (tmp_path / f"m{number}.py").write_text(f"x = {number}\n")
+    parse, parsing = ast.parse, threading.Lock()
+
+    def parse_alone(data: bytes, name: str) -> ast.Module:
+        assert parsing.acquire(blocking=False)
+        try:
+            os.sched_yield()
+            return parse(data, name)
+        finally:
+            parsing.release()
+
+    monkeypatch.setattr("subduct.load.python_source.ast", SimpleNamespace(parse=parse_alone))
+    with open_source(tmp_path) as source, ThreadPoolExecutor(4) as pool:
+        paths = [document["path"] for document in source.documents()]
+        rebuilt = pool.map(source.rebuild, [0, 1, 2, 3] * 50)
+        assert [document["path"] for document in rebuilt] == paths * 50

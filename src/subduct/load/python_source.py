@@ -6,6 +6,7 @@ import ast
 import os
 import platform
 import sysconfig
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 # Other people's packages and caches are no part of a source tree.
 _FOREIGN_FOLDERS = frozenset({"site-packages", "dist-packages", "__pycache__", "node_modules"})
+
+
+# CPython counts how deep the parser is for the interpreter, not for each thread: where another parses meanwhile, `ast.parse`
+# raises SystemError now and then.
+_PARSING = threading.Lock()
 
 
 class PythonSource(Source):
@@ -101,7 +107,9 @@ class PythonSource(Source):
 
 
 def _document(name: str, data: bytes) -> dict[str, Any]:
-    tree, names, count = syntax_records(ast.parse(data, name))
+    with _PARSING:
+        parsed = ast.parse(data, name)
+    tree, names, count = syntax_records(parsed)
     return {
         "path": name,
         "source_bytes": len(data),
