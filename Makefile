@@ -15,6 +15,8 @@ TORTURE_SECONDS ?= 300
 SEEDS ?= 20
 SEQUENCES ?= 2000
 FUZZ_SECONDS ?= 600
+# Processes that the Python tests are shared out to. Each may take 4 GiB of memory, though not both at once.
+JOBS ?= 2
 # Not empty: `make peers` installs Go for the comparison.
 PEERS_GO ?=
 
@@ -126,9 +128,9 @@ mutants: $(TOOLS) ## Seed defects into a copy of the collector, one at a time: e
 	@PYTHONPATH=tools $(BIN)/python -B -m mutants $(ARGS)
 
 .PHONY: python-test
-python-test: setup ## Tests of the installed package (ARGS="-k fork")
+python-test: setup ## Tests of the installed package, in JOBS (2) processes (ARGS="-k fork")
 	@cargo build --quiet --release --locked -p subduct-bench
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
 
 .PHONY: soak
 soak: setup ## Churn for SOAK_SECONDS (600) and fail if memory, mappings or handles grow

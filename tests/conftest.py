@@ -28,7 +28,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    EVIDENCE.write(Path(session.config.rootpath) / ".test-evidence.json")
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is None:
+        EVIDENCE.write(Path(session.config.rootpath) / ".test-evidence.json")
+    else:
+        output["evidence"] = EVIDENCE.sums()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Asked only where xdist is installed, and only there it can be imported."""
+    from harness.sharing import Sharing
+
+    return Sharing(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process that tests were shared out to has ended."""
+    EVIDENCE.merge(getattr(node, "workeroutput", {}).get("evidence", {}))
 
 
 @pytest.fixture

@@ -38,10 +38,20 @@ class Run:
         """Cycles that moved objects so far."""
         return self.by_delivery.get(delivery, Evidence()).cycles_moved
 
+    def sums(self) -> dict[str, dict[str, int]]:
+        """All sums, as one process hands them to another."""
+        return {delivery: asdict(evidence) for delivery, evidence in self.by_delivery.items()}
+
+    def merge(self, sums: dict[str, dict[str, int]]) -> None:
+        """Add what another process recorded."""
+        for delivery, others in sums.items():
+            mine = self.by_delivery.setdefault(delivery, Evidence())
+            for name, value in others.items():
+                setattr(mine, name, getattr(mine, name) + value)
+
     def write(self, path: Path) -> None:
         """Leave the sums for check_userfaultfd.py."""
-        sums = {delivery: asdict(evidence) for delivery, evidence in self.by_delivery.items()}
-        path.write_text(json.dumps(sums, indent=2) + "\n")
+        path.write_text(json.dumps(self.sums(), indent=2) + "\n")
 
     def lines(self) -> list[str]:
         """A line for each delivery, for the end of a test run."""

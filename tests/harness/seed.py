@@ -4,3 +4,5 @@ import os
 import random
 
 SEED = int(os.environ.get("SUBDUCT_SEED") or random.SystemRandom().randrange(1 << 32))
+# The processes that the tests are shared out to have the same.
+os.environ["SUBDUCT_SEED"] = str(SEED)
