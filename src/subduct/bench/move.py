@@ -79,7 +79,8 @@ def _pages(cycle: dict[str, Any]) -> int:
 
 def _mutator(size_bytes: int, cycles: int, progress: Progress) -> Row:
     found = measured(_native.measure_mutator, size_bytes, cycles=cycles, progress=named(progress, "one mutator"))
-    found = [cycle for cycle in found if _pages(cycle)]
+    # On a busy machine a mutator may get nowhere before the move: then there is nothing to compare its pace with.
+    found = [cycle for cycle in found if _pages(cycle) and cycle["quiet_per_s"]]
     if not found:
         return {"kind": "mutator", "size_bytes": size_bytes, "share": None, "count": 0}
     shares = [cycle["moving_per_s"] / cycle["quiet_per_s"] for cycle in found]
@@ -126,7 +127,7 @@ def targets(rows: list[Row]) -> list[Target]:
         return worst([row[key] for row in rows if row["kind"] == "worker" and row["work"] in works])
 
     shares = [row["share"] for row in rows if row["kind"] == "mutator" and row["share"] is not None]
-    how = "nothing moved: needs larger --sizes"
+    how = "nothing moved, or no pace to compare with: needs larger --sizes, or a machine less busy"
     moved = [row["evacuated_share"] for row in rows if row["kind"] == "churned" and row["share"] == _CHURNED_SHARE]
     return [
         Target(

