@@ -6,8 +6,9 @@ mod containers;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use containers::{check, program};
 use subduct_heap::Delivery;
@@ -25,21 +26,39 @@ fn inputs() -> Vec<PathBuf> {
     inputs
 }
 
+/// Threads that share the inputs out among them. A program has threads of its own heap besides.
+const THREADS: usize = 2;
+
 #[test]
 fn kept_inputs_do_what_the_oracle_does() {
-    let (mut moves, mut refused) = (0, 0);
     let inputs = inputs();
-    for input in &inputs {
-        let program = program::decode(&fs::read(input).unwrap());
-        let outcome = catch_unwind(AssertUnwindSafe(|| check(&program, |_, _| {})));
-        let (stats, full) = outcome.unwrap_or_else(|_| panic!("{} fails: {:?}", input.display(), program.options));
-        moves += stats.moves;
-        refused += full;
-    }
+    let next = AtomicUsize::new(0);
+    let mine = || {
+        let (mut moves, mut refused) = (0, 0);
+        while let Some(input) = inputs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (moved, full) = run(input);
+            moves += moved;
+            refused += full;
+        }
+        (moves, refused)
+    };
+    let (moves, refused) = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..THREADS).map(|_| scope.spawn(mine)).collect();
+        let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        others.fold(mine(), |(moves, refused), theirs| (moves + theirs.0, refused + theirs.1))
+    });
     println!("{} inputs, {moves} moves, {refused} steps refused by a full heap", inputs.len());
     if inputs.len() != 1 {
         assert!(moves > 0 && refused > 0);
     }
+}
+
+/// Does one input: how often objects were moved, and how many steps a full heap refused.
+fn run(input: &Path) -> (u64, u64) {
+    let program = program::decode(&fs::read(input).unwrap());
+    let outcome = catch_unwind(AssertUnwindSafe(|| check(&program, |_, _| {})));
+    let (stats, refused) = outcome.unwrap_or_else(|_| panic!("{} fails: {:?}", input.display(), program.options));
+    (stats.moves, refused)
 }
 
 /// A step's name, without what it is done to.

@@ -85,9 +85,13 @@ fn faults_are_served_without_an_allocation() {
             }
             COUNTED.take()
         });
-        // Stress moves everything that can move, so every one of these cycles has faults to serve.
-        for _ in 0..10 {
+        // Stress moves everything that can move, so that every cycle has faults to serve, if the reader runs beside it.
+        for _ in 0..1000 {
             heap.collect().unwrap();
+            let stats = heap.stats().unwrap();
+            if (stats.faults > 100 && stats.moves >= 10) || reader.is_finished() {
+                break;
+            }
         }
         stop.store(true, Ordering::Relaxed);
         reader.join().unwrap()

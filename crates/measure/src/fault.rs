@@ -34,7 +34,8 @@ const SAMPLES_MAX: usize = 200_000;
 /// Touches pages at random after each flip. Returns raw samples in microseconds: `heap_us` (a heap operation with one fault),
 /// `heap_ready_us` (the same operation without), `bare_us` (a fault of the twin, as many pages at a time, a worker
 /// beside it as in the heap), `bare_quiet_us` and `bare_one_us` (no worker; as many pages, and one), `first_touch_us` (no
-/// userfaultfd at all); and `pages_per_fault`.
+/// userfaultfd at all); and `pages_per_fault`. Where the machine is busy, a worker may be through before a page is touched:
+/// `heap_us` may then be empty.
 ///
 /// # Errors
 /// Those of the heap and the kernel; [`crate::Error::Stopped`].
@@ -101,7 +102,8 @@ fn pages_per_fault(before: &Stats, after: &Stats) -> f64 {
     by_threads as f64 / (after.faults - before.faults).max(1) as f64
 }
 
-/// Reads blocks at random while another thread flips; one fault more or none tells which sample it is.
+/// Reads blocks at random while another thread flips, which it does once this one has begun; one fault more or none tells which
+/// sample it is.
 fn touch_heap(
     heap: &Heap,
     blocks: &Objects,
@@ -109,10 +111,13 @@ fn touch_heap(
     faulted_us: &mut Vec<f64>,
     ready_us: &mut Vec<f64>,
 ) -> Result<()> {
-    let done = AtomicBool::new(false);
+    let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut faults = heap.stats()?.faults;
     std::thread::scope(|scope| {
+        // Set also where this thread gives up early: the scope waits for the other.
+        let _begun = Set(&begun);
         let flipping = scope.spawn(|| {
+            wait_for(&begun);
             let report = heap.flip();
             done.store(true, Ordering::Release);
             report
@@ -133,9 +138,25 @@ fn touch_heap(
             if result.is_ok() && samples.len() < SAMPLES_MAX {
                 samples.push(us);
             }
+            begun.store(true, Ordering::Release);
         }
         flipping.join().map_or(Err(crate::Error::Stopped), |report| Ok(report.map(drop)?))
     })
+}
+
+/// Sets a flag when it is dropped.
+struct Set<'f>(&'f AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn wait_for(flag: &AtomicBool) {
+    while !flag.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
 }
 
 /// An offset in a page that the twin's file holds.
@@ -150,17 +171,20 @@ fn anywhere(twin: &Twin, random: &mut Random) -> usize {
     0
 }
 
+/// Touches pages at random while another thread installs them, which it does once this one has begun.
 fn touch_beside_worker(twin: &Twin, pages: usize, random: &mut Random, samples: &mut Vec<f64>) -> Result<()> {
     twin.flip()?;
     let handler = BareHandler::install(twin, pages)?;
-    let done = AtomicBool::new(false);
+    let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            wait_for(&begun);
             twin.install(INSTALLED_PAGES);
             done.store(true, Ordering::Release);
         });
         while !done.load(Ordering::Acquire) {
             sample_bare(&handler, twin, random, samples);
+            begun.store(true, Ordering::Release);
         }
     });
     drop(handler);

@@ -143,8 +143,8 @@ mod tests {
     fn the_control_runs_on_every_processor_and_ends() {
         let stalls = Stalls::watch();
         let report = stalls.report();
-        assert_eq!(report["processors"], json!(std::thread::available_parallelism().unwrap().get()));
-        assert!(report["watched_s"].as_f64().unwrap() > 0.001);
+        assert_eq!(report["processors"], json!(processors().len()));
+        assert!(!processors().is_empty() && report["watched_s"].as_f64().unwrap() > 0.0);
         assert!(!stalls.any_between(-2.0, -1.0), "no stall before it began");
     }
 }

@@ -133,7 +133,10 @@ mod tests {
         assert_eq!(page.claim(), Claim::Mine);
         std::thread::scope(|scope| {
             let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| page.wait_ready())).collect();
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            // One of them is about to sleep, or does.
+            while page.0.load(Ordering::Relaxed) != AWAITED {
+                std::thread::yield_now();
+            }
             page.publish();
             for waiter in waiters {
                 waiter.join().unwrap();
