@@ -13,6 +13,7 @@ ARGS ?=
 SOAK_SECONDS ?= 600
 TORTURE_SECONDS ?= 300
 SEEDS ?= 20
+EXAMPLES ?= 200
 SEQUENCES ?= 2000
 FUZZ_SECONDS ?= 600
 # Processes that the Python tests are shared out to. Each may take 4 GiB of memory, though not both at once.
@@ -103,7 +104,7 @@ differential: setup ## SEQUENCES (2000) random sequences of calls on the running
 
 .PHONY: loom
 loom: ## Model-check the protocols with loom: pages, moves, safepoint, log, handles, pool
-	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --release -p subduct-heap --lib loom $(ARGS)
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked --profile loom -p subduct-heap --lib loom $(ARGS)
 
 .PHONY: asan
 asan: ## Tests of crates/kernel and crates/heap under AddressSanitizer, and that it is on (ARGS="compact::")
@@ -138,6 +139,7 @@ soak: setup ## Churn for SOAK_SECONDS (600) and fail if memory, mappings or hand
 
 .PHONY: torture
 torture: setup ## Heaps under threads, forks, signals, exec, memory limits, ends of all kinds, for TORTURE_SECONDS (300)
+	@$(if $(ARGS),,SUBDUCT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) tests/test_machine.py)
 	@PYTHONPATH=tests $(BIN)/python -B -m torture --seconds $(TORTURE_SECONDS) $(ARGS)
 
 .PHONY: kernels

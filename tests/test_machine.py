@@ -6,6 +6,7 @@ order, and which containers are shared. The seed is printed at the top of the ru
 
 import copy
 import gc
+import os
 from collections.abc import Callable
 from types import UnionType
 from typing import Any, ClassVar
@@ -378,7 +379,7 @@ def run(machine: type[HeapMachine], options: dict[str, Any], **changes: Any) -> 
     """Run one kind of machine on heaps with these options, from the seed of the run."""
     configured = type(machine.__name__, (machine,), {"options": options})
     defaults: dict[str, Any] = {
-        "max_examples": 80,
+        "max_examples": int(os.environ.get("SUBDUCT_EXAMPLES", "40")),
         "stateful_step_count": 40,
         "deadline": None,
         "suppress_health_check": list(HealthCheck),

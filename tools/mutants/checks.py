@@ -108,7 +108,9 @@ CHECKS = {
             environment={"SUBDUCT_SIM_SEEDS": "0"},
         ),
         Check("lib", ("--lib",)),
-        Check("loom", ("--release", "--lib"), tests="loom", environment={"RUSTFLAGS": "--cfg loom"}, target="loom"),
+        Check(
+            "loom", ("--profile", "loom", "--lib"), tests="loom", environment={"RUSTFLAGS": "--cfg loom"}, target="loom"
+        ),
         Check("degraded", ("--test", "degraded")),
         Check("takeover", ("--test", "takeover")),
         Check("memory", ("--test", "memory")),

@@ -8,6 +8,8 @@ use subduct_measure::moving::Churned;
 use subduct_measure::{Error, churn, fault, mark, moving, pause};
 
 const MIB: u64 = 1 << 20;
+/// How often something is measured, twice as long each time, until all has occurred that is told of.
+const ROUNDS: u32 = 9;
 
 /// What is measured belongs to the whole process: its memory, its handler of SIGBUS, its processors.
 fn alone() -> MutexGuard<'static, ()> {
@@ -56,10 +58,12 @@ fn a_pause_has_its_floor_and_its_alternatives() {
 #[test]
 fn faults_are_told_from_accesses_that_need_none() {
     let _alone = alone();
-    let wanted = fault::Fault { size_bytes: 64 * MIB, flips: 4, delivery: Delivery::Sigbus };
     // What was put back after each is the handler of before: a heap can flip again. On a busy machine the worker may be through
-    // before a page is touched.
-    let mut rounds = (0..100).map(|_| fault::measure(&wanted, &mut go_on).unwrap());
+    // before a page is touched, so each round has twice as many flips.
+    let mut rounds = (0..ROUNDS).map(|round| {
+        let wanted = fault::Fault { size_bytes: 64 * MIB, flips: 4 << round, delivery: Delivery::Sigbus };
+        fault::measure(&wanted, &mut go_on).unwrap()
+    });
     let found = rounds.find(|found| !numbers(&found["heap_us"]).is_empty()).expect("no access met a fault");
     let positive = |name: &str| {
         let samples = numbers(&found[name]);
@@ -73,7 +77,8 @@ fn faults_are_told_from_accesses_that_need_none() {
     // None where the worker had each page in hand that was touched.
     let together = number(&found["pages_per_fault"]);
     assert!((0.0..=64.0).contains(&together), "{together}");
-    assert!(rounds.next().is_some(), "and again");
+    let wanted = fault::Fault { size_bytes: 8 * MIB, flips: 1, delivery: Delivery::Sigbus };
+    assert!(fault::measure(&wanted, &mut go_on).is_ok(), "and again");
 }
 
 #[test]
@@ -136,15 +141,17 @@ fn every_node_of_the_graph_is_marked() {
 fn churn_tells_operations_sleepers_memory_and_the_collector() {
     let _alone = alone();
     for delivery in [Delivery::Sigbus, Delivery::Pause] {
-        let wanted = churn::Churn {
-            records: 20_000,
-            threads: 2,
-            seconds: 0.3,
-            delivery: Some(delivery),
-            recycle: Recycle::Pool,
-        };
-        // On a busy machine a thread, or the collector, may not come to anything in so short a time.
-        let mut rounds = (0..100).map(|_| churn::measure(&wanted, &mut go_on).unwrap());
+        // On a busy machine a thread, or the collector, may not come to anything in so short a time: each round has twice as much.
+        let mut rounds = (0..ROUNDS).map(|round| {
+            let wanted = churn::Churn {
+                records: 20_000,
+                threads: 2,
+                seconds: 0.3 * f64::from(1 << round),
+                delivery: Some(delivery),
+                recycle: Recycle::Pool,
+            };
+            churn::measure(&wanted, &mut go_on).unwrap()
+        });
         let has_all = |found: &Value| {
             let counts = ["quiet", "cycles"].map(|phase| [&found[phase]["operation"], &found[phase]["sleeper"]]);
             counts.iter().flatten().all(|each| number(&each["count"]) > 0.0)
