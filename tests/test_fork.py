@@ -77,8 +77,10 @@ def test_forks_in_the_middle_of_cycles_disturb_nobody(heap: Heap) -> None:
     reports = []
 
     def keep_collecting() -> None:
-        while not stop.is_set():
+        while True:
             reports.append(heap.collect())
+            if stop.is_set():
+                break
 
     collector = threading.Thread(target=keep_collecting)
     collector.start()

@@ -16,6 +16,7 @@ from torture.writer import churning, writers
 # Room for what the C library and Python map meanwhile, but not for another window.
 ROOM_BYTES = 64 << 20
 LIMITED_CYCLES = 4
+CYCLES_MAX = 1_000
 SMALL_BUDGET_BYTES = 16 << 20
 FILLER_BYTES = 100_000
 GROUP_BUDGET_BYTES = 64 << 20
@@ -80,7 +81,7 @@ def torment(setting: Setting) -> Generator[None]:
                     heap.collect()
                 _refused("32MiB", setting)
             with churning(setting, crew):
-                heap.collect()
+                _collect_until_moved(heap)
             with limited(resource.RLIMIT_NOFILE, _lowest_free_descriptor()):
                 _refused("32MiB", setting)
             with limited(resource.RLIMIT_FSIZE, 1 << 20):
@@ -89,6 +90,14 @@ def torment(setting: Setting) -> Generator[None]:
             _fill_up_elsewhere(setting)
             check(heap)
             yield
+
+
+def _collect_until_moved(heap: Heap) -> None:
+    """At least one cycle. Where the writers got no processor meanwhile, there is nothing to move yet."""
+    for _ in range(CYCLES_MAX):
+        heap.collect()
+        if heap.stats().moves:
+            break
 
 
 def _lowest_free_descriptor() -> int:
