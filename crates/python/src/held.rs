@@ -48,7 +48,7 @@ impl Held {
     pub fn make_private(
         py: Python<'_>,
         heap: &Py<NativeHeap>,
-        make: impl FnMut(&mut Op<'_>) -> Result<Ref, Retry>,
+        make: impl FnMut(&mut Op<'_>) -> Result<Ref, Retry> + Send,
     ) -> PyResult<Self> {
         let began_bytes = heap.get().core().allocated_here_bytes();
         let made = Self::make(py, heap, make)?;
