@@ -160,13 +160,27 @@ impl Heap {
     ///
     /// # Errors
     /// [`Stalled::Retry`] when it must be run again after [`Heap::make_room`]; [`Stalled::Error`].
-    pub fn attempt<T>(&self, mut f: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> Result<T, Stalled> {
+    pub fn attempt<T>(&self, f: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> Result<T, Stalled> {
+        self.attempt_as(false, f)
+    }
+
+    /// As [`Heap::attempt`], for a caller that others wait for: what would take long is not begun.
+    ///
+    /// # Errors
+    /// Those of [`Heap::attempt`]; [`Retry::Long`], then it is to be tried with [`Heap::attempt`] while nobody waits.
+    pub fn attempt_briefly<T>(&self, f: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> Result<T, Stalled> {
+        self.attempt_as(true, f)
+    }
+
+    fn attempt_as<T>(&self, brief: bool, mut f: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> Result<T, Stalled> {
         let shared = self.shared();
         if shared.is_forked() {
             return Err(self.closed().into());
         }
         let mutator = self.mutator()?;
         assert!(!mutator.presence.is_inside(), "[inv.op.not-nested] a heap operation inside a heap operation");
+        // Relaxed: read by this thread.
+        mutator.is_brief.store(brief, Ordering::Relaxed);
         let began_ticks = clock::ticks();
         mutator.presence.enter(&shared.gate);
         let leave = Leave { shared, mutator, began_ticks };

@@ -18,7 +18,7 @@ use crate::mutator::{Mutator, Request, Retry};
 use crate::object::RAW_MAX;
 use crate::space::Shortage;
 use crate::space::layout::{LARGE_BYTES, POPULATE_BYTES};
-use crate::sync::{lock, yield_now};
+use crate::sync::{lock, rest};
 
 /// Failures in a row from which on the room for a whole attempt is asked for.
 const SHORTAGES_MIN: u32 = 3;
@@ -36,10 +36,11 @@ impl Heap {
         let mut wish_declined = false;
         let result = match retry {
             Retry::Busy => {
-                yield_now();
+                rest(mutator.refusals.fetch_add(1, Ordering::Relaxed));
                 Ok(())
             }
             Retry::Refused(refused) => Err((*refused).into()),
+            Retry::Long => Ok(()),
             Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
             Retry::Space(request) => {
                 self.make_space(mutator, request.bytes, |given| self.reserve(mutator, *request, given))

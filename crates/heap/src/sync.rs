@@ -107,6 +107,20 @@ pub fn yield_now() {
     }
 }
 
+/// Gives the processor away, as attempt number `attempt` of a wait for another thread that may take long, or may run only
+/// when this one sleeps.
+#[cfg(not(loom))]
+pub fn rest(attempt: u32) {
+    const YIELDS: u32 = 8;
+    // From 16 microseconds to 2 milliseconds.
+    match attempt.checked_sub(YIELDS) {
+        Some(sleeps) if !simulated::is_running() => {
+            std::thread::sleep(std::time::Duration::from_micros(16 << sleeps.min(7)));
+        }
+        _ => yield_now(),
+    }
+}
+
 /// Whether a simulation decides what this thread does when.
 #[cfg(not(loom))]
 #[must_use]

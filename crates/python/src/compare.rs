@@ -16,6 +16,7 @@ use crate::keys::KeyOut;
 use crate::outgoing::{proxy, to_object};
 use crate::scratch::{Node, Visited};
 use crate::transfer;
+use crate::turn::{self, Turn};
 use crate::walk::{Child, Container, Cursor, Item, Progress, look_up};
 
 /// Items compared at a time.
@@ -52,7 +53,9 @@ pub fn order<'py>(
     if !is_comparable(proxy, other) {
         return Ok(py.NotImplemented().into_bound(py));
     }
+    let mut turn = Turn::new();
     for i in 0..proxy.len()?.min(other.len()?) {
+        turn.step(py)?;
         let (Ok(ours), Ok(theirs)) = (proxy.get_item(i), other.get_item(i)) else { break };
         if !ours.eq(&theirs)? {
             return ours.rich_compare(theirs, operator);
@@ -87,7 +90,9 @@ fn equal<'py>(proxy: &Bound<'py, PyAny>, other: &Bound<'py, PyAny>) -> PyResult<
         None => (Walk::new(py, ours, None, &[ours.handle()]), Side::Python(other.clone())),
     };
     walk.push(kind, 0, right);
-    walk.run().map(Some)
+    let is_equal = walk.run()?;
+    turn::drop_all(py, walk.alive)?;
+    Ok(Some(is_equal))
 }
 
 /// The right side of a pair; the left one is always a container of our heap.
@@ -133,6 +138,7 @@ struct Walk<'a, 'py> {
     /// Keeps Python containers that were met from being replaced by others at the same address.
     alive: Vec<Bound<'py, PyAny>>,
     pairs: Vec<Pair<'py>>,
+    turn: Turn,
 }
 
 impl<'a, 'py> Walk<'a, 'py> {
@@ -146,6 +152,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             met: FxHashSet::default(),
             alive: Vec::new(),
             pairs: Vec::new(),
+            turn: Turn::new(),
         }
     }
 
@@ -157,6 +164,8 @@ impl<'a, 'py> Walk<'a, 'py> {
             Side::Theirs(node) => Identity::Theirs(*node),
             Side::Python(object) => Identity::Python(object.as_ptr().addr()),
         };
+        let (size, met) = ((self.met.len(), self.met.capacity()), &mut self.met);
+        turn::grow(self.py, size, 1, |more| met.reserve(more));
         if self.met.insert((left, identity)) {
             if let Side::Python(object) = &right {
                 self.alive.push(object.clone());
@@ -167,7 +176,7 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     fn run(&mut self) -> PyResult<bool> {
         while let Some(pair) = self.pairs.pop() {
-            self.py.check_signals()?;
+            self.turn.pass(self.py)?;
             if !self.compare(&pair)? {
                 return Ok(false);
             }
@@ -187,6 +196,7 @@ impl<'a, 'py> Walk<'a, 'py> {
         };
         let (mut items, mut done) = (Vec::new(), 0);
         loop {
+            self.turn.pass(self.py)?;
             let heap = self.ours.heap().get();
             let progress = left.read(self.py, heap, &mut self.our_nodes, PIECE, &mut items)?;
             if progress == Progress::Restart {

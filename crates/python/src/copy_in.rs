@@ -23,6 +23,7 @@ use crate::keys::{self, KeyIn};
 use crate::path;
 use crate::reader::{Piece, Reader, Source};
 use crate::scratch::{Node, Scratch, with_handle};
+use crate::turn::{self, Turn};
 
 /// Items read from a Python container at a time.
 const PIECE: usize = 32;
@@ -206,6 +207,11 @@ struct Frame<'py> {
     shared: bool,
 }
 
+/// An object's identity.
+fn address(object: &Bound<'_, PyAny>) -> usize {
+    object.as_ptr().addr()
+}
+
 /// One deep copy.
 struct DeepCopy<'a, 'py> {
     py: Python<'py>,
@@ -213,7 +219,7 @@ struct DeepCopy<'a, 'py> {
     /// What is copied, for messages.
     top: &'a Bound<'py, PyAny>,
     /// Numbers of the containers that may be met again, by identity.
-    memo: FxHashMap<*mut pyo3::ffi::PyObject, Node>,
+    memo: FxHashMap<usize, Node>,
     /// Keeps the memo's objects from being replaced by others at the same address.
     alive: Vec<Bound<'py, PyAny>>,
     /// Numbers given so far, and those that can be given again.
@@ -231,9 +237,10 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
         let top = Held::make_private(self.py, self.heap, |op| empty(op, kind, len))?;
         let mut scratch = Scratch::new(self.heap.get().core(), &[top.handle()]);
         let node = self.number(self.top, true);
+        let mut turn = Turn::new();
         let mut frames = vec![Frame { reader: Reader::new(source), node, shared: true }];
         while let Some(frame) = frames.last_mut() {
-            self.py.check_signals()?;
+            turn.pass(self.py)?;
             let first = frame.reader.taken();
             let piece = frame.reader.read(PIECE)?;
             if piece.values.is_empty() {
@@ -245,6 +252,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
             let links = self.plan(piece, &mut frames)?;
             self.link(&mut scratch, node, first, &links)?;
         }
+        turn::drop_all(self.py, self.alive)?;
         Ok(top)
     }
 
@@ -267,7 +275,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
 
     fn plan_container(&mut self, source: Source<'py>, frames: &mut Vec<Frame<'py>>) -> PyResult<Planned> {
         let object = source.as_any();
-        if let Some(node) = self.memo.get(&object.as_ptr()) {
+        if let Some(node) = self.memo.get(&address(object)) {
             return Ok(Planned::Item(Item::Node(*node)));
         }
         let shared = cpython::reference_count(object) > UNSHARED;
@@ -287,13 +295,13 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
             return Ok(None);
         }
         let piece = Reader::new(source.clone()).read(LEAF_MAX)?;
-        let is_new = |value: &Bound<'py, PyAny>| is_container(value) && !self.memo.contains_key(&value.as_ptr());
+        let is_new = |value: &Bound<'py, PyAny>| is_container(value) && !self.memo.contains_key(&address(value));
         if piece.values.iter().any(is_new) {
             return Ok(None);
         }
         let mut values = Vec::with_capacity(piece.values.len());
         for value in &piece.values {
-            values.push(match self.memo.get(&value.as_ptr()) {
+            values.push(match self.memo.get(&address(value)) {
                 Some(node) => Item::Node(*node),
                 None => match take(self.heap, value)? {
                     Taken::Scalar(scalar) => Item::Scalar(scalar),
@@ -320,7 +328,9 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
             self.nodes - 1
         });
         if shared {
-            self.memo.insert(object.as_ptr(), node);
+            let (size, memo) = ((self.memo.len(), self.memo.capacity()), &mut self.memo);
+            turn::grow(self.py, size, 1, |more| memo.reserve(more));
+            self.memo.insert(address(object), node);
             self.alive.push(object.clone());
         }
         node

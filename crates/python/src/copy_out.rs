@@ -12,6 +12,7 @@ use crate::cpython;
 use crate::held::Held;
 use crate::outgoing::to_object;
 use crate::scratch::Visited;
+use crate::turn::{self, Turn};
 use crate::walk::{Child, Container, Cursor, Item, Progress};
 
 /// Items read in one operation.
@@ -31,9 +32,9 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
     let top = Target::new(py, kind, tuple_len)?;
     let mut objects = vec![top.to_any()];
     let mut frames = vec![Frame { cursor: Cursor::new(0, kind), target: top, filled: 0 }];
-    let mut items = Vec::new();
+    let (mut items, mut turn) = (Vec::new(), Turn::new());
     while let Some(frame) = frames.last_mut() {
-        py.check_signals()?;
+        turn.pass(py)?;
         items.clear();
         let progress = frame.cursor.read(py, heap, &mut visited, PIECE, &mut items)?;
         let mut deeper = Vec::new();
@@ -62,7 +63,9 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
         }
         frames.append(&mut deeper);
     }
-    Ok(objects.swap_remove(0))
+    let top = objects.swap_remove(0);
+    turn::drop_all(py, objects)?;
+    Ok(top)
 }
 
 /// A container that is being filled.

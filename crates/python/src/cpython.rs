@@ -3,7 +3,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
-use pyo3::types::{PyDict, PyInt, PyTuple};
+use pyo3::types::{PyDict, PyInt, PySlice, PyTuple};
 
 /// Reads up to `most` entries of a dict into `keys` and `values`, from `position` on, which starts at 0 and is moved along. Safe if
 /// the dict changes between two calls; what is read then may miss entries or have some twice.
@@ -32,6 +32,19 @@ pub fn read_dict<'py>(
             values.push(value);
         }
     });
+}
+
+/// Start, stop and step of a slice, as far as an isize goes.
+///
+/// # Errors
+/// TypeError for what is no int, ValueError for a step of 0, what an `__index__` raises.
+pub fn unpack_slice(slice: &Bound<'_, PySlice>) -> PyResult<(isize, isize, isize)> {
+    let (mut start, mut stop, mut step) = (0, 0, 0);
+    // SAFETY: `slice` is a slice and we are attached; the three out pointers are valid.
+    if unsafe { ffi::PySlice_Unpack(slice.as_ptr(), &raw mut start, &raw mut stop, &raw mut step) } == -1 {
+        return Err(PyErr::fetch(slice.py()));
+    }
+    Ok((start, stop, step))
 }
 
 /// How many references to an object there are. Of use only where few enough mean that nobody else can have one.

@@ -16,7 +16,7 @@ use crate::iterate::{DictIterator, Part};
 use crate::keys::{self, KeyOut};
 use crate::outgoing::{Read, to_object};
 use crate::repr;
-use crate::transfer::{self, take_out};
+use crate::transfer;
 
 /// A dict in a heap: a mapping that behaves as the builtin does, errors included. What is stored is copied in, what comes back are
 /// scalars as Python values, and proxies of containers. Keys are None, bool, int, float, str, bytes and tuples of these; a key that
@@ -49,10 +49,7 @@ impl Dict {
     }
 
     fn take<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let taken = keys::look_up(key, |key| {
-            self.held
-                .run(py, |op, object| take_out(op, |op| dict::get(op, object, key), |op| dict::remove(op, object, key)))
-        })?;
+        let taken = keys::look_up(key, |key| self.held.run(py, |op, object| dict::take(op, object, key, outgoing)))?;
         taken.flatten().map(|value| to_object(py, self.held.heap(), value)).transpose()
     }
 
@@ -71,16 +68,10 @@ impl Dict {
     /// Updates from a mapping, an object with keys(), or an iterable of pairs.
     ///
     /// # Errors
-    /// As `dict.update`. From a dict, nothing has changed when something in it cannot be stored.
+    /// As `dict.update`. From a dict or Dict all of it or nothing, in one step for other threads.
     pub fn merge(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<()> {
-        if other.is_exact_instance_of::<PyDict>() {
-            let copy = prepare(py, self.held.heap(), other)?.hold(py, self.held.heap())?;
-            return transfer::merge(py, &self.held, &copy);
-        }
-        if let Ok(other) = other.cast_exact::<Self>()
-            && other.get().held.is_in(self.held.heap())
-        {
-            return transfer::merge(py, &self.held, &other.get().held);
+        if let Some(entries) = self.entries_of(py, other)? {
+            return transfer::merge(py, &self.held, &entries);
         }
         if other.hasattr(intern!(py, "keys"))? {
             for key in other.call_method0(intern!(py, "keys"))?.try_iter()? {
@@ -101,6 +92,21 @@ impl Dict {
             let object = op.handle_get(self.held.handle());
             dict::copy(op, object)
         })
+    }
+
+    /// A dict of this heap with what `other` holds: itself, or a copy of a builtin one; `None` for what is none.
+    fn entries_of(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<Option<Held>> {
+        let heap = self.held.heap();
+        if other.is_exact_instance_of::<PyDict>() {
+            return prepare(py, heap, other)?.hold(py, heap).map(Some);
+        }
+        match other.cast_exact::<Self>() {
+            Ok(other) if other.get().held.is_in(heap) => {
+                let other = other.get().held.handle();
+                Held::make(py, heap, |op| Ok(op.handle_get(other))).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn view<'py>(slf: &Bound<'py, Self>, class: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -188,6 +194,9 @@ impl Dict {
         if !is_dict(other) {
             return Ok(py.NotImplemented().into_bound(py));
         }
+        if let Some(entries) = self.entries_of(py, other)? {
+            return Ok(Bound::new(py, Self::new(transfer::union(py, &self.held, &entries)?))?.into_any());
+        }
         let made = Self::new(self.shallow_copy(py)?);
         made.merge(py, other)?;
         Ok(Bound::new(py, made)?.into_any())
@@ -255,29 +264,12 @@ impl Dict {
 
     /// Removes the entry that was inserted last and returns it as (key, value); KeyError if there is none. O(1).
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let mut key = None;
-        let value = self.held.run(py, |op, object| {
-            let (_, _, used) = dict::shape(op, object)?;
-            take_out(
-                op,
-                |op| Ok(dict::previous(op, object, used)?.map(|(_, _, value)| value)),
-                |op| {
-                    // Looking for the last entry may have moved the dict.
-                    let object = op.handle_get(self.held.handle());
-                    let Some((last, value)) = dict::pop_last(op, object)? else { return Ok(None) };
-                    key = Some(KeyOut::read(op, last)?);
-                    Ok(Some(value))
-                },
-            )
+        let taken = self.held.run(py, |op, object| {
+            dict::take_last(op, object, |op, key, value| Ok((KeyOut::read(op, key)?, outgoing(op, value)?)))
         })?;
-        let heap = self.held.heap();
-        match (key, value) {
-            (Some(key), Some(value)) => {
-                let value = to_object(py, heap, value)?;
-                Ok((key.into_object(py, heap)?, value))
-            }
-            _ => Err(PyKeyError::new_err("popitem(): dictionary is empty")),
-        }
+        let (key, value) = taken.ok_or_else(|| PyKeyError::new_err("popitem(): dictionary is empty"))?;
+        let value = to_object(py, self.held.heap(), value)?;
+        Ok((key.into_object(py, self.held.heap())?, value))
     }
 
     /// The value of key, which is set to default first where there is none. O(1), and the copy of default.
@@ -305,8 +297,8 @@ impl Dict {
         to_object(py, self.held.heap(), value)
     }
 
-    /// Updates from a mapping or an iterable of pairs, and from keywords. What was set before an error stays, except that nothing is
-    /// set where a dict holds what cannot be stored. O(size of them).
+    /// Updates from a mapping or an iterable of pairs, and from keywords. From a dict or Dict, and from the keywords, all of it or nothing,
+    /// in one step for other threads; of anything else, what was set before an error stays. O(size of them).
     #[pyo3(signature = (*other, **keywords), text_signature = "($self, other=(), /, **keywords)")]
     fn update(&self, py: Python<'_>, other: &Bound<'_, PyTuple>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         if other.len() > 1 {

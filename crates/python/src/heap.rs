@@ -11,7 +11,7 @@ use crate::dict::Dict;
 use crate::errors::raised;
 use crate::held::Held;
 use crate::list::List;
-use crate::run::run;
+use crate::run::{run, run_long};
 use crate::tuple::{Tuple, items_of};
 
 /// A heap, without the conveniences of `subduct.Heap`: sizes are bytes, reports are dicts. Closed when it and all its proxies are
@@ -27,9 +27,18 @@ impl NativeHeap {
         &self.core
     }
 
-    /// Runs an operation. See [`crate::run::run`].
+    /// Runs an operation. See `crate::run::run`.
     pub fn run<T>(&self, py: Python<'_>, operation: impl FnMut(&mut Op<'_>) -> Result<T, Retry>) -> PyResult<T> {
         run(py, &self.core, operation)
+    }
+
+    /// Runs an operation that may take long. See `crate::run::run_long`.
+    pub fn run_long<T: Send>(
+        &self,
+        py: Python<'_>,
+        operation: impl FnMut(&mut Op<'_>) -> Result<T, Retry> + Send,
+    ) -> PyResult<T> {
+        run_long(py, &self.core, operation)
     }
 }
 
@@ -119,7 +128,14 @@ impl NativeHeap {
         let (py, heap) = (slf.py(), slf.as_unbound());
         let items = match iterable {
             None => PyTuple::empty(py),
-            Some(iterable) => items_of(iterable)?,
+            Some(iterable) => {
+                if let Ok(list) = iterable.cast_exact::<List>()
+                    && list.get().held().is_in(heap)
+                {
+                    return Tuple::of_list(py, list.get());
+                }
+                items_of(iterable)?
+            }
         };
         prepare(py, heap, items.as_any())?.hold(py, heap).map(Tuple::new)
     }

@@ -31,13 +31,13 @@ impl Held {
         Self { heap, handle, private: None }
     }
 
-    /// Makes an object in one operation and holds it.
+    /// Makes an object in one operation, which may take long, and holds it.
     pub fn make(
         py: Python<'_>,
         heap: &Py<NativeHeap>,
-        mut make: impl FnMut(&mut Op<'_>) -> Result<Ref, Retry>,
+        mut make: impl FnMut(&mut Op<'_>) -> Result<Ref, Retry> + Send,
     ) -> PyResult<Self> {
-        let handle = heap.get().run(py, |op| {
+        let handle = heap.get().run_long(py, |op| {
             let object = make(op)?;
             op.handle_new(object)
         })?;
@@ -48,7 +48,7 @@ impl Held {
     pub fn make_private(
         py: Python<'_>,
         heap: &Py<NativeHeap>,
-        make: impl FnMut(&mut Op<'_>) -> Result<Ref, Retry>,
+        make: impl FnMut(&mut Op<'_>) -> Result<Ref, Retry> + Send,
     ) -> PyResult<Self> {
         let began_bytes = heap.get().core().allocated_here_bytes();
         let made = Self::make(py, heap, make)?;
@@ -83,13 +83,25 @@ impl Held {
         self.handle
     }
 
-    /// Runs an operation on the object. See [`crate::run::run`].
+    /// Runs an operation on the object. See `crate::run::run`.
     pub fn run<T>(
         &self,
         py: Python<'_>,
         mut operation: impl FnMut(&mut Op<'_>, Ref) -> Result<T, Retry>,
     ) -> PyResult<T> {
         self.heap.get().run(py, |op| {
+            let object = op.handle_get(self.handle);
+            operation(op, object)
+        })
+    }
+
+    /// Runs an operation on the object that may take long. See `crate::run::run_long`.
+    pub fn run_long<T: Send>(
+        &self,
+        py: Python<'_>,
+        mut operation: impl FnMut(&mut Op<'_>, Ref) -> Result<T, Retry> + Send,
+    ) -> PyResult<T> {
+        self.heap.get().run_long(py, |op| {
             let object = op.handle_get(self.handle);
             operation(op, object)
         })

@@ -92,12 +92,4 @@ impl Span {
     pub fn at(self, i: usize) -> usize {
         self.start.wrapping_add_signed(self.step.wrapping_mul(i.cast_signed()))
     }
-
-    /// The same elements in ascending order.
-    pub fn ascending(self) -> Self {
-        if self.step > 0 || self.count == 0 {
-            return Self { step: self.step.saturating_abs(), ..self };
-        }
-        Self { start: self.at(self.count - 1), step: self.step.saturating_neg(), count: self.count }
-    }
 }

@@ -1,11 +1,20 @@
-//! Iterators. Their state is two numbers, so they need no lock; used from several threads at once they may yield an element twice.
+//! Iterators. Their state is a few numbers, so they need no lock; used from several threads at once they may yield an element twice.
+//!
+//! `list(d)` asks for one element after the other without ever letting other threads run, so an iterator that has yielded many elements
+//! does that itself, now and then. To builtins nothing happens while `list()` reads them; so first the iterator takes a copy of what is
+//! still to come, and goes on from there as long as the container changes only while it lets others run. Any other change
+//! comes from the loop that uses the iterator, or while that runs bytecode: then it goes on from the container itself.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use subduct_heap::object::dict;
+use subduct_heap::object::dict::{self, Wanted};
+use subduct_heap::object::list::{self, Slice};
+use subduct_heap::object::{Kind, Value, View};
+use subduct_heap::{Op, Retry};
 
+use crate::ahead::Ahead;
 use crate::dict::Dict;
 use crate::held::{self, Held};
 use crate::keys::KeyOut;
@@ -37,6 +46,7 @@ pub struct DictIterator {
     position: AtomicUsize,
     /// Entries still to come.
     remaining: AtomicUsize,
+    ahead: Ahead,
 }
 
 /// What an operation found at the iterator's position.
@@ -67,10 +77,38 @@ impl DictIterator {
             generation,
             position: AtomicUsize::new(if backward { used } else { 0 }),
             remaining: AtomicUsize::new(len),
+            ahead: Ahead::default(),
         })
     }
 
+    /// The next entry, from the copy that the iterator made if it still counts.
     fn read(&self, py: Python<'_>, position: usize, remaining: usize, parts: &mut Parts) -> PyResult<Entry> {
+        let (keys, values) = (self.part != Part::Values, self.part != Part::Keys);
+        let wanted = Wanted { position, backward: self.backward, keys, values };
+        self.ahead.step(py, self.held(), |op, object| dict::entries(op, object, wanted))?;
+        let width = 1 + usize::from(keys) + usize::from(values);
+        let found = self.ahead.next(py, self.held(), width, |op, [next, first, second]| {
+            self.read_parts(op, (first, if keys { second } else { first }), parts)?;
+            Ok(next)
+        })?;
+        match found.map(|next| next.map(Value::view)) {
+            None => self.read_dict(py, position, remaining, parts),
+            Some(Some(View::Int(next))) => Ok(Entry::Next(usize::try_from(next)?)),
+            Some(_) => Ok(Entry::End),
+        }
+    }
+
+    fn read_parts(&self, op: &mut Op<'_>, (key, value): (Value, Value), parts: &mut Parts) -> Result<(), Retry> {
+        if self.part != Part::Values {
+            parts.key = Some(KeyOut::read(op, key)?);
+        }
+        if self.part != Part::Keys {
+            Read::into_slot(op, value, &mut parts.value)?;
+        }
+        Ok(())
+    }
+
+    fn read_dict(&self, py: Python<'_>, position: usize, remaining: usize, parts: &mut Parts) -> PyResult<Entry> {
         self.held().run(py, |op, object| {
             let (len, generation, _) = dict::shape(op, object)?;
             if len != self.len {
@@ -85,12 +123,7 @@ impl DictIterator {
             if remaining == 0 {
                 return Ok(Entry::KeysChanged);
             }
-            if self.part != Part::Values {
-                parts.key = Some(KeyOut::read(op, key)?);
-            }
-            if self.part != Part::Keys {
-                Read::into_slot(op, value, &mut parts.value)?;
-            }
+            self.read_parts(op, (key, value), parts)?;
             Ok(Entry::Next(next))
         })
     }
@@ -130,7 +163,7 @@ impl DictIterator {
             }
             Entry::Next(next) => {
                 self.position.store(next, Relaxed);
-                self.remaining.store(remaining - 1, Relaxed);
+                self.remaining.store(remaining.saturating_sub(1), Relaxed);
                 let heap = self.held().heap();
                 let value = parts.value.map(|value| value.into_object(py, heap)).transpose()?;
                 let key = parts.key.map(|key| key.into_object(py, heap)).transpose()?;
@@ -155,25 +188,57 @@ pub struct SequenceIterator {
     backward: bool,
     /// The next element; [`DONE`] once there is none.
     position: AtomicUsize,
+    ahead: Ahead,
 }
 
 impl SequenceIterator {
     /// From the first element of a proxy on.
     pub fn forward(sequence: &Bound<'_, PyAny>) -> Self {
-        Self { sequence: sequence.clone().unbind(), backward: false, position: AtomicUsize::new(0) }
+        Self {
+            sequence: sequence.clone().unbind(),
+            backward: false,
+            position: AtomicUsize::new(0),
+            ahead: Ahead::default(),
+        }
     }
 
     /// From the last of `len` elements of a proxy on.
     pub fn backward(sequence: &Bound<'_, PyAny>, len: usize) -> Self {
         let last = AtomicUsize::new(len.wrapping_sub(1));
-        Self { sequence: sequence.clone().unbind(), backward: true, position: last }
+        Self { sequence: sequence.clone().unbind(), backward: true, position: last, ahead: Ahead::default() }
     }
 
-    fn held<'a>(&'a self, py: Python<'a>) -> &'a Held {
-        match held::of_proxy(self.sequence.bind(py)) {
-            Some((_, held)) => held,
-            None => unreachable!("made from a proxy"),
+    fn proxied<'a>(&'a self, py: Python<'a>) -> (Kind, &'a Held) {
+        held::of_proxy(self.sequence.bind(py)).unwrap_or_else(|| unreachable!("made from a proxy"))
+    }
+
+    /// The element at `position` if there is one, from the copy that the iterator made if it still counts.
+    fn read(
+        &self,
+        py: Python<'_>,
+        (kind, held): (Kind, &Held),
+        position: usize,
+        found: &mut Option<Read>,
+    ) -> PyResult<()> {
+        if kind == Kind::List {
+            // Backwards it ends in front of item 0.
+            let (stop, step) = if self.backward { (isize::MIN, -1) } else { (isize::MAX, 1) };
+            let rest = Slice { start: position.cast_signed(), stop, step };
+            let nothing = Slice { start: 0, stop: 0, step: 1 };
+            self.ahead.step(py, held, |op, object| {
+                let is_inside = position < list::len(op, object)?;
+                list::snapshot(op, object, if is_inside { rest } else { nothing })
+            })?;
+            if self.ahead.next(py, held, 1, |op, [value, ..]| Read::into_slot(op, value, found))?.is_some() {
+                return Ok(());
+            }
+        } else {
+            self.ahead.step_unchanging(py)?;
         }
+        held.run(py, |op, object| match element(op, object, position)? {
+            Some(value) => Read::into_slot(op, value, found),
+            None => Ok(()),
+        })
     }
 }
 
@@ -188,12 +253,9 @@ impl SequenceIterator {
         if position == DONE {
             return Ok(None);
         }
-        let held = self.held(py);
+        let (kind, held) = self.proxied(py);
         let mut found = None;
-        held.run(py, |op, object| match element(op, object, position)? {
-            Some(value) => Read::into_slot(op, value, &mut found),
-            None => Ok(()),
-        })?;
+        self.read(py, (kind, held), position, &mut found)?;
         let Some(value) = found else {
             self.position.store(DONE, Relaxed);
             return Ok(None);
@@ -209,7 +271,7 @@ impl SequenceIterator {
         if position == DONE {
             return Ok(0);
         }
-        let len = self.held(py).run(py, length)?;
+        let len = self.proxied(py).1.run(py, length)?;
         Ok(match self.backward {
             true if position < len => position + 1,
             true => 0,

@@ -3,12 +3,14 @@
 //! - A proxy holds a handle, never an address (`held`).
 //! - While a heap operation runs, no Python code runs and no Python object is made or destroyed: arguments are converted before
 //!   (`incoming`, `keys`), results after (`outgoing`). `run` is the only way into an operation.
+//! - Long calls let other threads run: loops that handle Python objects with a `turn`, long operations without the GIL (`run`).
 //! - Waiting for room, collecting, verifying and closing release the GIL. Nothing here needs it for the heap's own safety, so
 //!   free-threaded interpreters need no lock more.
 //! - Containers are walked with explicit work lists: depth overflows no stack (`copy_in`, `copy_out`, `compare`).
 
 use pyo3::prelude::*;
 
+mod ahead;
 mod compare;
 mod copy_in;
 mod copy_out;
@@ -39,6 +41,7 @@ mod span;
 mod syscalls;
 mod transfer;
 mod tuple;
+mod turn;
 mod walk;
 
 /// What this machine allows subduct to do, found out by trying, as JSON text. Takes some milliseconds.

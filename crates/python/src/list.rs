@@ -4,21 +4,23 @@ use pyo3::exceptions::{PyIndexError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyGenericAlias, PyList, PyTuple, PyType};
-use subduct_heap::object::{Kind, list};
+use subduct_heap::Retry;
+use subduct_heap::object::list::{self, Slice};
+use subduct_heap::object::{Kind, outgoing};
 
 use crate::compare;
 use crate::copy_in::prepare;
 use crate::copy_out;
 use crate::errors::type_name;
 use crate::held::{self, Held};
-use crate::index::{self, Index, Span, clamp, resolve};
+use crate::index::{self, Index, resolve};
 use crate::iterate::SequenceIterator;
 use crate::outgoing::{Read, to_object};
 use crate::repr;
 use crate::search;
 use crate::slice;
 use crate::sort;
-use crate::transfer::{self, take_out};
+use crate::transfer;
 
 /// Elements of an iterator that are appended together.
 const BATCH: usize = 256;
@@ -88,7 +90,7 @@ impl List {
 
     /// Appends the elements of a list or tuple of the heap.
     fn append_elements(&self, py: Python<'_>, from: &Held) -> PyResult<()> {
-        transfer::splice(py, &self.held, usize::MAX, 0, from, usize::MAX)
+        transfer::append(py, &self.held, from)
     }
 
     /// A list or tuple of the heap with the elements of a list or tuple, copied in if they are Python's; `None` for other iterables.
@@ -105,39 +107,42 @@ impl List {
         }
     }
 
-    /// A new list with the elements of a span, or all.
-    pub fn shallow_copy(&self, py: Python<'_>, span: Option<Span>) -> PyResult<Self> {
+    /// A new list with the elements of a slice.
+    pub fn shallow_copy(&self, py: Python<'_>, slice: Slice) -> PyResult<Self> {
         let held = Held::make(py, self.held.heap(), |op| {
             let object = op.handle_get(self.held.handle());
-            let span = match span {
-                Some(span) => span,
-                None => Span { start: 0, step: 1, count: list::len(op, object)? },
-            };
-            list::copy(op, object, span.start, span.step, span.count)
+            list::copy_slice(op, object, slice)
         })?;
         Ok(Self::new(held))
     }
 
+    /// The elements of a list or tuple, and then those of another.
+    fn concat(py: Python<'_>, left: &Held, right: &Held) -> PyResult<Self> {
+        Held::make(py, left.heap(), |op| list::concat(op, left.handle(), right.handle())).map(Self::new)
+    }
+
     /// A new list with `times` times the elements of this one. O(len * times).
     fn repeated(&self, py: Python<'_>, times: usize) -> PyResult<Self> {
-        let once = self.shallow_copy(py, None)?;
-        let made = once.shallow_copy(py, (times == 0).then_some(Span { start: 0, step: 1, count: 0 }))?;
-        let total = once.len(py)?.checked_mul(times).filter(|total| isize::try_from(*total).is_ok());
+        let made = self.shallow_copy(py, Slice::ALL)?;
+        let total = made.len(py)?.checked_mul(times).filter(|total| isize::try_from(*total).is_ok());
         total.ok_or_else(|| PyMemoryError::new_err("the list would be too long"))?;
-        // Doubled for each binary digit of `times` behind the first.
-        for digit in (0..times.checked_ilog2().unwrap_or(0)).rev() {
-            made.append_elements(py, &made.held)?;
-            if times >> digit & 1 == 1 {
-                made.append_elements(py, &once.held)?;
-            }
-        }
+        made.repeat(py, times)?;
         Ok(made)
+    }
+
+    fn repeat(&self, py: Python<'_>, times: usize) -> PyResult<()> {
+        self.held.run_long(py, |op, _| list::repeat(op, self.held.handle(), times))
     }
 }
 
 /// Whether `+` takes it.
 fn is_list(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PyList>() || value.is_exact_instance_of::<List>()
+}
+
+/// What was removed; another try where another thread made the list too short for it in between.
+fn taken<T>(taken: Result<Option<T>, Retry>) -> Result<Option<T>, Retry> {
+    taken?.map_or(Err(Retry::Busy), |taken| Ok(Some(taken)))
 }
 
 fn out_of_range(what: &str) -> PyErr {
@@ -156,18 +161,21 @@ impl List {
             Index::At(at) => {
                 let mut found = None;
                 self.held.run(py, |op, object| {
-                    let at = if at < 0 { resolve(at, list::len(op, object)?) } else { usize::try_from(at).ok() };
+                    let is_relative = at < 0;
+                    let at = if is_relative { resolve(at, list::len(op, object)?) } else { usize::try_from(at).ok() };
                     let Some(at) = at else { return Ok(()) };
                     match list::get(op, object, at)? {
                         Some(value) => Read::into_slot(op, value, &mut found),
+                        // Another thread made it shorter in between.
+                        None if is_relative => Err(Retry::Busy),
                         None => Ok(()),
                     }
                 })?;
                 found.ok_or_else(|| out_of_range("list index"))?.into_object(py, self.held.heap())
             }
             Index::Slice(slice) => {
-                let span = Span::of(&slice, self.len(py)?)?;
-                Ok(Bound::new(py, self.shallow_copy(py, Some(span))?)?.into_any())
+                let slice = slice::unpack(&slice)?;
+                Ok(Bound::new(py, self.shallow_copy(py, slice)?)?.into_any())
             }
         }
     }
@@ -181,7 +189,8 @@ impl List {
                     let Some(at) = resolve(at, list::len(op, object)?) else { return Ok(false) };
                     value.place(op, |op, value| {
                         let object = op.handle_get(self.held.handle());
-                        list::set(op, object, at, value)
+                        // If not, another thread made the list shorter in between.
+                        if list::set(op, object, at, value)? { Ok(true) } else { Err(Retry::Busy) }
                     })
                 })?;
                 is_set.then_some(()).ok_or_else(|| out_of_range("list assignment index"))
@@ -194,11 +203,11 @@ impl List {
         let py = index.py();
         match index::parse(index, "list")? {
             Index::At(at) => {
-                let removed = self.held.run(py, |op, object| {
+                let removed = self.held.run_long(py, |op, object| {
                     let Some(at) = resolve(at, list::len(op, object)?) else { return Ok(None) };
-                    list::remove(op, object, at)
+                    taken(list::take(op, object, at, |_, _| Ok(Some(()))))
                 })?;
-                removed.map(drop).ok_or_else(|| out_of_range("list assignment index"))
+                removed.ok_or_else(|| out_of_range("list assignment index"))
             }
             Index::Slice(slice) => slice::delete(py, self, &slice),
         }
@@ -231,7 +240,10 @@ impl List {
             let name = type_name(other);
             return Err(PyTypeError::new_err(format!("can only concatenate list (not \"{name}\") to list")));
         }
-        let made = self.shallow_copy(py, None)?;
+        if let Some(elements) = self.elements_of(py, other)? {
+            return Self::concat(py, &self.held, &elements);
+        }
+        let made = self.shallow_copy(py, Slice::ALL)?;
         made.append_all(py, other)?;
         Ok(made)
     }
@@ -241,9 +253,15 @@ impl List {
         if !is_list(other) {
             return Ok(py.NotImplemented().into_bound(py));
         }
-        let made = Self::new(Held::make(py, self.held.heap(), |op| list::new(op, 0))?);
-        made.append_all(py, other)?;
-        made.append_elements(py, &self.held)?;
+        let made = match self.elements_of(py, other)? {
+            Some(elements) => Self::concat(py, &elements, &self.held)?,
+            None => {
+                let made = Self::new(Held::make(py, self.held.heap(), |op| list::new(op, 0))?);
+                made.append_all(py, other)?;
+                made.append_elements(py, &self.held)?;
+                made
+            }
+        };
         Ok(Bound::new(py, made)?.into_any())
     }
 
@@ -260,10 +278,7 @@ impl List {
     }
 
     fn __imul__(&self, py: Python<'_>, times: isize) -> PyResult<()> {
-        match usize::try_from(times) {
-            Ok(times @ 1..) => self.append_elements(py, &self.repeated(py, times - 1)?.held),
-            _ => self.held.run(py, list::clear),
-        }
+        self.repeat(py, usize::try_from(times).unwrap_or(0))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
@@ -271,7 +286,7 @@ impl List {
     }
 
     fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
-        self.shallow_copy(py, None)
+        self.shallow_copy(py, Slice::ALL)
     }
 
     fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -291,7 +306,7 @@ impl List {
     #[pyo3(signature = (value, /))]
     fn append(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = prepare(py, self.held.heap(), value)?;
-        self.held.run(py, |op, _| {
+        self.held.run_long(py, |op, _| {
             value.place(op, |op, value| {
                 let object = op.handle_get(self.held.handle());
                 list::push(op, object, value)
@@ -299,7 +314,7 @@ impl List {
         })
     }
 
-    /// Adds all that iterable yields at the end: from a list or tuple all or nothing. O(size of it).
+    /// Adds all that iterable yields at the end: from a list or tuple all or nothing, in one step for other threads. O(size of it).
     #[pyo3(signature = (iterable, /))]
     fn extend(&self, py: Python<'_>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
         self.append_all(py, iterable)
@@ -309,11 +324,10 @@ impl List {
     #[pyo3(signature = (index, value, /))]
     fn insert(&self, py: Python<'_>, index: isize, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = prepare(py, self.held.heap(), value)?;
-        self.held.run(py, |op, _| {
+        self.held.run_long(py, |op, _| {
             value.place(op, |op, value| {
                 let object = op.handle_get(self.held.handle());
-                let at = clamp(index, list::len(op, object)?);
-                list::insert(op, object, at, value)
+                list::insert_at(op, object, index, value)
             })
         })
     }
@@ -321,11 +335,10 @@ impl List {
     /// Removes the element at index and returns it; IndexError if there is none. O(len - index).
     #[pyo3(signature = (index=-1, /), text_signature = "($self, index=-1, /)")]
     fn pop<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
-        let value = self.held.run(py, |op, object| {
+        let value = self.held.run_long(py, |op, object| {
             let len = list::len(op, object)?;
             let Some(at) = resolve(index, len) else { return Ok(Err(len)) };
-            let taken = take_out(op, |op| list::get(op, object, at), |op| list::remove(op, object, at))?;
-            Ok(taken.ok_or(len))
+            Ok(taken(list::take(op, object, at, |op, value| outgoing(op, value).map(Some)))?.ok_or(len))
         })?;
         match value {
             Ok(value) => to_object(py, self.held.heap(), value),
@@ -337,10 +350,8 @@ impl List {
     /// Removes the first element equal to value; ValueError if there is none. O(len).
     #[pyo3(signature = (value, /))]
     fn remove(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        match search::find(py, &self.held, value, 0, isize::MAX)? {
-            Some(at) => self.held.run(py, |op, object| list::remove(op, object, at)).map(drop),
-            None => Err(PyValueError::new_err("list.remove(x): x not in list")),
-        }
+        let removed = search::remove(py, &self.held, value)?;
+        removed.then_some(()).ok_or_else(|| PyValueError::new_err("list.remove(x): x not in list"))
     }
 
     /// The position of the first element equal to value, in [start, stop); ValueError if there is none. O(len).
@@ -373,12 +384,12 @@ impl List {
 
     /// A new List with the same elements. O(len).
     fn copy(&self, py: Python<'_>) -> PyResult<Self> {
-        self.shallow_copy(py, None)
+        self.shallow_copy(py, Slice::ALL)
     }
 
     /// Reverses the order of the elements. O(len).
     fn reverse(&self, py: Python<'_>) -> PyResult<()> {
-        self.held.run(py, list::reverse)
+        self.held.run_long(py, list::reverse)
     }
 
     /// Sorts the elements, stably, by what key makes of them. When comparing or key raises, nothing has changed. ValueError when the

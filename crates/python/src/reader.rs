@@ -1,6 +1,9 @@
-//! Reading Python containers piece by piece, with the GIL released in between.
+//! Reading Python containers, while other threads run between two pieces. All but very large ones are read at once all the same, so
+//! that nobody can change them halfway: only the references are taken, the pieces come from there.
 
-use pyo3::exceptions::PyRuntimeError;
+use std::vec::IntoIter;
+
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use subduct_heap::object::Kind;
@@ -56,23 +59,39 @@ pub struct Piece<'py> {
 }
 
 impl Piece<'_> {
-    fn with_room(len: usize, kind: Kind) -> Self {
-        Self { keys: Vec::with_capacity(if kind == Kind::Dict { len } else { 0 }), values: Vec::with_capacity(len) }
+    fn with_room(len: usize, kind: Kind) -> PyResult<Self> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let reserved = keys.try_reserve_exact(if kind == Kind::Dict { len } else { 0 });
+        let reserved = reserved.and_then(|()| values.try_reserve_exact(len));
+        reserved.map_err(|_| PyMemoryError::new_err(format!("no memory to read {len} items at once")))?;
+        Ok(Self { keys, values })
     }
 }
 
-/// A position in a container that must not change meanwhile.
+/// Most items that are read at once, which takes some milliseconds. A container with more must not change while it is read.
+const WHOLE_MAX: usize = 250_000;
+
+/// A position in a container.
 pub struct Reader<'py> {
     source: Source<'py>,
     expected: usize,
     taken: usize,
     position: isize,
+    /// All that is still to come, of a container that was read at once.
+    rest: Option<Rest<'py>>,
+}
+
+/// Items that were read and not yet handed on.
+#[derive(Default)]
+struct Rest<'py> {
+    keys: IntoIter<Bound<'py, PyAny>>,
+    values: IntoIter<Bound<'py, PyAny>>,
 }
 
 impl<'py> Reader<'py> {
     /// At the start.
     pub fn new(source: Source<'py>) -> Self {
-        Self { expected: source.len(), taken: 0, position: 0, source }
+        Self { expected: source.len(), taken: 0, position: 0, source, rest: None }
     }
 
     /// Number of items read so far.
@@ -83,15 +102,36 @@ impl<'py> Reader<'py> {
     /// The next items, at most `most`; none at the end.
     ///
     /// # Errors
-    /// RuntimeError when the container changed since the start.
+    /// RuntimeError when the container is too large to be read at once and changed since the start, MemoryError.
     pub fn read(&mut self, most: usize) -> PyResult<Piece<'py>> {
+        if self.taken == 0 && self.rest.is_none() {
+            self.expected = self.source.len();
+            if self.expected <= WHOLE_MAX {
+                let whole = self.read_piece(self.expected)?;
+                if self.expected <= most {
+                    self.rest = Some(Rest::default());
+                    return Ok(whole);
+                }
+                self.taken = 0;
+                self.rest = Some(Rest { keys: whole.keys.into_iter(), values: whole.values.into_iter() });
+            }
+        }
+        let Some(rest) = &mut self.rest else { return self.read_piece(most) };
+        // Handed on, not copied: the number of references to an item tells who else knows it.
+        let piece =
+            Piece { keys: rest.keys.by_ref().take(most).collect(), values: rest.values.by_ref().take(most).collect() };
+        self.taken += piece.values.len();
+        Ok(piece)
+    }
+
+    fn read_piece(&mut self, most: usize) -> PyResult<Piece<'py>> {
         let (kind, now) = (self.source.kind(), self.source.len());
         if now != self.expected {
             let name = if kind == Kind::Dict { "dictionary" } else { "list" };
             return Err(PyRuntimeError::new_err(format!("{name} changed size during iteration")));
         }
         let end = self.expected.min(self.taken.saturating_add(most));
-        let mut piece = Piece::with_room(end - self.taken, kind);
+        let mut piece = Piece::with_room(end - self.taken, kind)?;
         if end == self.taken {
             return Ok(piece);
         }

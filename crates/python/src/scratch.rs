@@ -8,6 +8,7 @@ use subduct_heap::object::{Ref, Scalar, list};
 use subduct_heap::{Handle, Heap, Op, Retry};
 
 use crate::heap::NativeHeap;
+use crate::turn;
 
 /// Number of a container in a walk.
 pub type Node = usize;
@@ -124,6 +125,13 @@ impl<'h> Visited<'h> {
     /// The container with this number.
     pub fn get(&self, op: &mut Op<'_>, node: Node) -> Result<Ref, Retry> {
         self.scratch.get(op, node)
+    }
+
+    /// Makes room for `more` containers, outside operations: others wait for those.
+    pub fn make_room(&mut self, py: Python<'_>, more: usize) {
+        let table = &mut self.by_offset;
+        let room = (table.len(), table.capacity());
+        turn::grow(py, room, more, |more| table.reserve(more));
     }
 
     /// Whether addresses mean what they meant when the containers were last found, or first asked for. If not, [`Self::find_again`]

@@ -1,14 +1,15 @@
 //! Finding a value in a list or tuple.
 
 use pyo3::prelude::*;
-use subduct_heap::object::{Kind, Outgoing, Ref, Value, outgoing, scalar_equals};
+use subduct_heap::object::{Kind, Outgoing, Ref, Value, list, outgoing, scalar_equals};
 use subduct_heap::{Op, Retry};
 
 use crate::held::{self, Held};
-use crate::incoming::{self, Incoming};
+use crate::incoming::{self, Incoming, Taken};
 use crate::index::clamp;
 use crate::outgoing::to_object;
 use crate::transfer::{element, length};
+use crate::turn::Turn;
 
 /// Elements looked at in one operation.
 const PIECE: usize = 512;
@@ -26,7 +27,7 @@ pub fn find(
 ) -> PyResult<Option<usize>> {
     let len = held.run(py, length)?;
     let stop = clamp(stop, len);
-    Search::of(value)?.next(py, held, clamp(start, len), stop)
+    Ok(Search::of(value)?.next(py, held, clamp(start, len), stop)?.map(|(at, _)| at))
 }
 
 /// How many elements equal `value`. O(len).
@@ -36,11 +37,42 @@ pub fn find(
 pub fn count(py: Python<'_>, held: &Held, value: &Bound<'_, PyAny>) -> PyResult<usize> {
     let search = Search::of(value)?;
     let (mut next, mut count) = (0, 0);
-    while let Some(found) = search.next(py, held, next, usize::MAX)? {
+    while let Some((found, _)) = search.next(py, held, next, usize::MAX)? {
         next = found + 1;
         count += 1;
     }
     Ok(count)
+}
+
+/// Removes the first element equal to `value`; false if there is none. Where other threads change the list between finding it and removing
+/// it, the search begins anew, so that nothing else is removed. O(len).
+///
+/// # Errors
+/// What comparing raises, HeapClosed.
+pub fn remove(py: Python<'_>, held: &Held, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let search = Search::of(value)?;
+    loop {
+        let changes = held.run(py, |op, list| Ok(op.changes(list)))?;
+        let Some((at, element)) = search.next(py, held, 0, usize::MAX)? else { return Ok(false) };
+        let seen = match (&search, element) {
+            (_, Some(element)) => incoming::take(held.heap(), &element)?,
+            (Search::Scalar(_), None) => Taken::Unstorable,
+            (_, None) => unreachable!("Python was asked"),
+        };
+        let wanted = match (&seen, &search) {
+            (Taken::Scalar(element), _) | (_, Search::Scalar(element)) => element,
+            _ => unreachable!("elements of a heap are scalars and its own containers"),
+        };
+        let removed = held.run_long(py, |op, list| {
+            list::take(op, list, at, |op, stored| {
+                let is_unchanged = op.changes(op.handle_get(held.handle())) == changes;
+                Ok((is_unchanged || scalar_equals(op, stored, &wanted.scalar())).then_some(()))
+            })
+        })?;
+        if removed.is_some() {
+            return Ok(true);
+        }
+    }
 }
 
 /// What to look for, and so which elements Python has to be asked about.
@@ -52,6 +84,8 @@ enum Search<'a, 'py> {
     /// Anything else: it may equal whatever it likes.
     Any(&'a Bound<'py, PyAny>),
 }
+
+type Found<'py> = (usize, Option<Bound<'py, PyAny>>);
 
 /// What became of looking through a piece.
 enum Step {
@@ -75,15 +109,17 @@ impl<'a, 'py> Search<'a, 'py> {
         Ok(kind.map_or(Self::Any(value), |kind| Self::Container(kind, value)))
     }
 
-    /// The first equal element in `[next, stop)`.
-    fn next(&self, py: Python<'py>, held: &Held, mut next: usize, stop: usize) -> PyResult<Option<usize>> {
+    /// The first equal element in `[next, stop)`: where it is, and what it is if Python was asked.
+    fn next(&self, py: Python<'py>, held: &Held, mut next: usize, stop: usize) -> PyResult<Option<Found<'py>>> {
+        let mut turn = Turn::new();
         while next < stop {
+            turn.pass(py)?;
             next = match held.run(py, |op, sequence| self.step(op, sequence, next, stop))? {
-                Step::Found(at) => return Ok(Some(at)),
+                Step::Found(at) => return Ok(Some((at, None))),
                 Step::Ask(at, element) => {
                     let element = to_object(py, held.heap(), element)?;
                     if self.is_equal(&element)? {
-                        return Ok(Some(at));
+                        return Ok(Some((at, Some(element))));
                     }
                     at + 1
                 }

@@ -3,12 +3,12 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySlice};
+use subduct_heap::object::list::{self, Slice};
 
 use crate::copy_in::prepare;
+use crate::cpython;
 use crate::held::Held;
-use crate::index::Span;
 use crate::list::List;
-use crate::transfer;
 
 /// `list[slice] = value`.
 ///
@@ -16,24 +16,21 @@ use crate::transfer;
 /// TypeError for what is not iterable or cannot be stored, ValueError where an extended slice has another number of elements, what the
 /// iterator raises, HeapFull. Nothing has changed then.
 pub fn assign(py: Python<'_>, list: &List, slice: &Bound<'_, PySlice>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let is_extended = Span::of(slice, 0)?.step != 1;
-    let from = elements(py, list, value, is_extended)?;
-    let span = Span::of(slice, list.len(py)?)?;
-    if !is_extended {
-        return transfer::splice(py, list.held(), span.start, span.count, &from, usize::MAX);
-    }
-    let count = from.run(py, transfer::length)?;
-    if count != span.count {
-        return Err(PyValueError::new_err(format!(
-            "attempt to assign sequence of size {count} to extended slice of size {}",
-            span.count
-        )));
-    }
-    if from.is_same(py, list.held())? {
-        let copy = transfer::collect(py, &from, count, |i| i)?;
-        return transfer::assign(py, list.held(), span, &copy);
-    }
-    transfer::assign(py, list.held(), span, &from)
+    let slice = unpack(slice)?;
+    let from = elements(py, list, value, slice.step != 1)?;
+    let assigned = list.held().run_long(py, |op, object| list::assign_slice(op, object, slice, from.handle()))?;
+    assigned.map_err(|(given, wanted)| {
+        PyValueError::new_err(format!("attempt to assign sequence of size {given} to extended slice of size {wanted}"))
+    })
+}
+
+/// Start, stop and step of a slice.
+///
+/// # Errors
+/// TypeError for what is no int, ValueError for a step of 0, what an `__index__` raises.
+pub fn unpack(slice: &Bound<'_, PySlice>) -> PyResult<Slice> {
+    let (start, stop, step) = cpython::unpack_slice(slice)?;
+    Ok(Slice { start, stop, step })
 }
 
 /// The elements to assign, in a list or tuple of the heap.
@@ -58,10 +55,6 @@ fn elements(py: Python<'_>, list: &List, value: &Bound<'_, PyAny>, is_extended: 
 /// # Errors
 /// HeapClosed.
 pub fn delete(py: Python<'_>, list: &List, slice: &Bound<'_, PySlice>) -> PyResult<()> {
-    let len = list.len(py)?;
-    let span = Span::of(slice, len)?.ascending();
-    if span.count == 0 {
-        return Ok(());
-    }
-    transfer::delete_span(py, list.held(), span, len)
+    let slice = unpack(slice)?;
+    list.held().run_long(py, |op, object| list::delete_slice(op, object, slice))
 }

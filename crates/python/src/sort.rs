@@ -1,27 +1,31 @@
-//! Sorting a list: Python's own sort finds the order, then the elements move.
+//! Sorting a list: Python's own sort orders short runs, which are merged; then the elements change their places in one step.
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use subduct_heap::object::{list, outgoing};
+use subduct_heap::object::list::{self, Slice};
+use subduct_heap::object::outgoing;
 
+use crate::held::Held;
 use crate::list::List;
 use crate::outgoing::to_object;
 use crate::transfer;
+use crate::turn::Turn;
 
-/// Elements compared in one operation.
-const PIECE: usize = 256;
+/// Elements that Python sorts in one call, which keeps other threads from running: a few milliseconds.
+const RUN: usize = 4096;
 
 /// `list.sort(key=key, reverse=reverse)`.
 ///
 /// # Errors
 /// What `key` or comparing raises, HeapFull: nothing has changed then. ValueError when the list changed meanwhile.
 pub fn sort(py: Python<'_>, list: &List, key: Option<&Bound<'_, PyAny>>, reverse: bool) -> PyResult<()> {
-    let before = list.shallow_copy(py, None)?;
-    let len = before.len(py)?;
-    let keys = PyList::empty(py);
+    let (before, changes) = snapshot(py, list)?;
+    let len = before.run(py, list::len)?;
+    let (keys, mut turn) = (PyList::empty(py), Turn::new());
     for i in 0..len {
+        turn.step(py)?;
         let element = element(py, &before, i)?;
         keys.append(match key {
             Some(key) => key.call1((element,))?,
@@ -29,19 +33,30 @@ pub fn sort(py: Python<'_>, list: &List, key: Option<&Bound<'_, PyAny>>, reverse
         })?;
     }
     let order = order(&keys, reverse)?;
-    let sorted = transfer::collect(py, before.held(), len, |i| order[i])?;
-    if !is_same(py, list, &before, len)? {
-        return Err(PyValueError::new_err("list modified during sort"));
-    }
-    transfer::splice(py, list.held(), 0, len, &sorted, len)
+    let sorted = transfer::collect(py, &before, len, |i| order[i])?;
+    let replaced = list.held().run(py, |op, object| {
+        let sorted = op.handle_get(sorted.handle());
+        list::replace_unchanged(op, object, changes, sorted)
+    })?;
+    replaced.then_some(()).ok_or_else(|| PyValueError::new_err("list modified during sort"))
 }
 
-fn element<'py>(py: Python<'py>, list: &List, i: usize) -> PyResult<Bound<'py, PyAny>> {
-    let value = list.held().run(py, |op, object| match list::get(op, object, i)? {
+/// A copy of the list, and how often it was changed before.
+fn snapshot(py: Python<'_>, list: &List) -> PyResult<(Held, u64)> {
+    let held = list.held();
+    let (handle, changes) = held.run_long(py, |op, object| {
+        let (copy, changes) = list::snapshot(op, object, Slice::ALL)?;
+        Ok((op.handle_new(copy)?, changes))
+    })?;
+    Ok((Held::new(held.heap().clone_ref(py), handle), changes))
+}
+
+fn element<'py>(py: Python<'py>, list: &Held, i: usize) -> PyResult<Bound<'py, PyAny>> {
+    let value = list.run(py, |op, object| match list::get(op, object, i)? {
         Some(value) => outgoing(op, value),
         None => unreachable!("nobody else knows this list"),
     })?;
-    to_object(py, list.held().heap(), value)
+    to_object(py, list.heap(), value)
 }
 
 /// The positions of `keys`, in the order that sorts them.
@@ -50,29 +65,66 @@ fn order(keys: &Bound<'_, PyList>, reverse: bool) -> PyResult<Vec<usize>> {
     let options = PyDict::new(py);
     options.set_item(intern!(py, "key"), keys.getattr(intern!(py, "__getitem__"))?)?;
     options.set_item(intern!(py, "reverse"), reverse)?;
-    let positions = PyList::new(py, 0..keys.len())?;
-    positions.call_method(intern!(py, "sort"), (), Some(&options))?;
-    positions.extract()
-}
-
-/// Whether both lists hold the same `len` elements.
-fn is_same(py: Python<'_>, list: &List, other: &List, len: usize) -> PyResult<bool> {
-    if list.len(py)? != len {
-        return Ok(false);
-    }
-    for start in (0..len).step_by(PIECE) {
-        let same = list.held().run(py, |op, object| {
-            let other = op.handle_get(other.held().handle());
-            for i in start..len.min(start + PIECE) {
-                if list::get(op, object, i)? != list::get(op, other, i)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })?;
-        if !same {
-            return Ok(false);
+    let (mut order, mut turn) = (room_for(keys.len())?, Turn::new());
+    for start in (0..keys.len()).step_by(RUN) {
+        turn.pass(py)?;
+        let run = PyList::new(py, start..keys.len().min(start + RUN))?;
+        run.call_method(intern!(py, "sort"), (), Some(&options))?;
+        for position in run {
+            order.push(position.extract()?);
         }
     }
-    Ok(true)
+    let mut merged = room_for(keys.len())?;
+    let mut width = RUN;
+    while width < order.len() {
+        for pair in order.chunks(2 * width) {
+            let (left, right) = pair.split_at(width.min(pair.len()));
+            merge(keys, reverse, left, right, &mut merged, &mut turn)?;
+        }
+        std::mem::swap(&mut order, &mut merged);
+        merged.clear();
+        width *= 2;
+    }
+    Ok(order)
+}
+
+fn room_for(len: usize) -> PyResult<Vec<usize>> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len).map_err(|_| PyMemoryError::new_err(format!("no memory to sort {len} elements")))?;
+    Ok(room)
+}
+
+/// Adds the positions of two runs in the order of both: of equal elements those of the left run come first.
+fn merge(
+    keys: &Bound<'_, PyList>,
+    reverse: bool,
+    mut left: &[usize],
+    mut right: &[usize],
+    merged: &mut Vec<usize>,
+    turn: &mut Turn,
+) -> PyResult<()> {
+    // Whether the element at the second position belongs in front of the one at the first.
+    let is_before = |left: usize, right: usize| {
+        let (left, right) = (keys.get_item(left)?, keys.get_item(right)?);
+        if reverse { left.lt(right) } else { right.lt(left) }
+    };
+    if let (Some(last), Some(first)) = (left.last(), right.first())
+        && !is_before(*last, *first)?
+    {
+        // In order already, as all runs of a sorted list are.
+        merged.extend(left.iter().chain(right));
+        return Ok(());
+    }
+    while let (Some((first, others)), Some((second, rest))) = (left.split_first(), right.split_first()) {
+        turn.step(keys.py())?;
+        if is_before(*first, *second)? {
+            merged.push(*second);
+            right = rest;
+        } else {
+            merged.push(*first);
+            left = others;
+        }
+    }
+    merged.extend(left.iter().chain(right));
+    Ok(())
 }

@@ -1,14 +1,14 @@
 //! Moving values between containers of one heap, without Python seeing them.
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use subduct_heap::object::{Kind, Outgoing, Ref, Scalar, Value, View, dict, list, outgoing, tuple};
+use subduct_heap::object::dict::Merge;
+use subduct_heap::object::{Kind, Ref, Scalar, Value, View, list, tuple};
 use subduct_heap::{Op, Retry};
 
 use crate::held::Held;
 use crate::index::Span;
-use crate::keys::KeyOut;
 use crate::scratch::with_handle;
+use crate::turn::Turn;
 
 /// Elements moved in one operation.
 const PIECE: usize = 256;
@@ -53,62 +53,21 @@ pub fn length(op: &mut Op<'_>, sequence: Ref) -> Result<usize, Retry> {
     }
 }
 
-/// Removes a value and reads it. A container's handle has to exist before the removal, which cannot be undone; so `peek` tells what
-/// is about to go. Should another thread have put something else there in between, that is what is read.
-pub fn take_out(
-    op: &mut Op<'_>,
-    peek: impl FnOnce(&mut Op<'_>) -> Result<Option<Value>, Retry>,
-    remove: impl FnOnce(&mut Op<'_>) -> Result<Option<Value>, Retry>,
-) -> Result<Option<Outgoing>, Retry> {
-    let Some(expected) = peek(op)? else { return Ok(None) };
-    let reserved = outgoing(op, expected)?;
-    let removed = remove(op);
-    if let Outgoing::Container(_, handle) = reserved {
-        if let Ok(Some(value)) = removed
-            && value.as_ref() == Some(op.handle_get(handle))
-        {
-            return Ok(Some(reserved));
-        }
-        op.handle_drop(handle);
-    }
-    removed?.map(|value| outgoing(op, value)).transpose()
-}
-
-/// Copies all entries of a dict into another of the same heap.
-///
-/// # Errors
-/// RuntimeError when the dict that is read changes its size meanwhile; what was copied before stays.
+/// Sets all entries of a dict in another of the same heap. All or nothing, in one step for other threads.
 pub fn merge(py: Python<'_>, to: &Held, from: &Held) -> PyResult<()> {
-    let (expected_len, expected_generation, _) = from.run(py, dict::shape)?;
-    let (mut position, mut more) = (0, true);
-    while more {
-        more = from
-            .run(py, |op, source| {
-                let (len, generation, _) = dict::shape(op, source)?;
-                if (len, generation) != (expected_len, expected_generation) {
-                    return Ok(None);
-                }
-                for _ in 0..PIECE {
-                    let source = op.handle_get(from.handle());
-                    let Some((next, key, value)) = dict::next(op, source, position)? else { return Ok(Some(false)) };
-                    let key = KeyOut::read(op, key)?;
-                    with_scalar(op, value, |op, value| {
-                        let to = op.handle_get(to.handle());
-                        dict::insert(op, to, &key.key(), value)
-                    })?;
-                    position = next;
-                }
-                Ok(Some(true))
-            })?
-            .ok_or_else(|| PyRuntimeError::new_err("dict mutated during update"))?;
-    }
-    Ok(())
+    let mut merge = Merge::new(to.handle(), from.handle());
+    to.heap().get().run_long(py, |op| merge.update(op))
 }
 
-/// Replaces `delete` elements of a list from `start` on by the first `count` of a list or tuple, which may be the same. What lies
-/// beyond the end counts for nothing. All or nothing.
-pub fn splice(py: Python<'_>, to: &Held, start: usize, delete: usize, from: &Held, count: usize) -> PyResult<()> {
-    to.run(py, |op, to| list::splice_from(op, to, start, delete, from.handle(), count))
+/// A new dict with the entries of one dict and then those of another of the same heap.
+pub fn union(py: Python<'_>, left: &Held, right: &Held) -> PyResult<Held> {
+    let mut merge = Merge::new(left.handle(), right.handle());
+    Held::make(py, left.heap(), |op| merge.union(op))
+}
+
+/// Appends the elements of a list or tuple, which may be the same list. All or nothing, in one step for other threads.
+pub fn append(py: Python<'_>, to: &Held, from: &Held) -> PyResult<()> {
+    to.run_long(py, |op, to| list::splice_from(op, to, usize::MAX, 0, from.handle(), usize::MAX))
 }
 
 /// Hands elements `place(0)`, `place(1)`, ... of a list or tuple to `put`, `count` in all, with their number and as values to store.
@@ -120,8 +79,9 @@ fn hand_over(
     place: impl Fn(usize) -> usize,
     mut put: impl FnMut(&mut Op<'_>, usize, &Scalar<'_>) -> Result<(), Retry>,
 ) -> PyResult<()> {
-    let mut next = 0;
+    let (mut next, mut turn) = (0, Turn::new());
     while next < count {
+        turn.pass(py)?;
         let end = count.min(next + PIECE);
         from.run(py, |op, _| {
             while next < end {
@@ -135,20 +95,6 @@ fn hand_over(
         })?;
     }
     Ok(())
-}
-
-/// Sets the elements of a span of a list to those of another list or a tuple, one to one.
-pub fn assign(py: Python<'_>, to: &Held, span: Span, from: &Held) -> PyResult<()> {
-    hand_over(
-        py,
-        from,
-        span.count,
-        |i| i,
-        |op, i, value| {
-            let to = op.handle_get(to.handle());
-            list::set(op, to, span.at(i), value).map(drop)
-        },
-    )
 }
 
 /// A new list of `count` elements of a list or tuple, the `i`-th of them element `place(i)`. Those that do not exist any more are left
@@ -174,16 +120,4 @@ pub fn fill(py: Python<'_>, to: &Held, at: usize, from: &Held, span: Span) -> Py
             tuple::init(op, to, at + i, value)
         },
     )
-}
-
-/// Deletes the elements of an ascending span that is not empty from a list of `len`. All or nothing.
-pub fn delete_span(py: Python<'_>, list: &Held, span: Span, len: usize) -> PyResult<()> {
-    if span.step == 1 || span.count == 1 {
-        return list.run(py, |op, list| list::splice(op, list, span.start, span.count, &[]));
-    }
-    // Of every `step` elements from the start on the first goes and the others stay; behind the last that goes, all do.
-    let between = span.step.unsigned_abs() - 1;
-    let kept =
-        collect(py, list, len - span.start - span.count, |i| span.start + i + (i / between + 1).min(span.count))?;
-    splice(py, list, span.start, len - span.start, &kept, usize::MAX)
 }

@@ -4,6 +4,7 @@ use pyo3::exceptions::{PyIndexError, PyMemoryError, PyRecursionError, PyTypeErro
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyGenericAlias, PyTuple, PyType};
+use subduct_heap::object::list::Slice;
 use subduct_heap::object::tuple;
 
 use crate::compare;
@@ -14,6 +15,7 @@ use crate::heap::NativeHeap;
 use crate::held::{self, Held};
 use crate::index::{self, Index, Span, resolve};
 use crate::iterate::SequenceIterator;
+use crate::list::List;
 use crate::outgoing::Read;
 use crate::repr;
 use crate::search;
@@ -38,6 +40,13 @@ impl Tuple {
     /// What it stands for.
     pub fn held(&self) -> &Held {
         &self.held
+    }
+
+    /// The elements of a list, as they are in one moment.
+    pub fn of_list(py: Python<'_>, list: &List) -> PyResult<Self> {
+        let copy = list.shallow_copy(py, Slice::ALL)?;
+        let whole = Span { start: 0, step: 1, count: copy.len(py)? };
+        assembled(py, list.held().heap(), &[(copy.held(), whole)])
     }
 
     /// Its length.
@@ -81,17 +90,21 @@ impl Tuple {
         PyTuple::new(py, items)
     }
 
-    /// A new tuple made of pieces of others: how many elements, from where, and which of them.
     fn assembled(&self, py: Python<'_>, parts: &[(&Held, Span)]) -> PyResult<Self> {
-        let total = parts.iter().map(|(_, span)| span.count).sum();
-        let made = Held::make(py, self.held.heap(), |op| tuple::new(op, total))?;
-        let mut next = 0;
-        for (from, span) in parts {
-            transfer::fill(py, &made, next, from, *span)?;
-            next += span.count;
-        }
-        Ok(Self::new(made))
+        assembled(py, self.held.heap(), parts)
     }
+}
+
+/// A new tuple made of pieces of others: how many elements, from where, and which of them. Nobody changes any of them.
+fn assembled(py: Python<'_>, heap: &Py<NativeHeap>, parts: &[(&Held, Span)]) -> PyResult<Tuple> {
+    let total = parts.iter().map(|(_, span)| span.count).sum();
+    let made = Held::make(py, heap, |op| tuple::new(op, total))?;
+    let mut next = 0;
+    for (from, span) in parts {
+        transfer::fill(py, &made, next, from, *span)?;
+        next += span.count;
+    }
+    Ok(Tuple::new(made))
 }
 
 /// What an iterable yields, as a tuple.

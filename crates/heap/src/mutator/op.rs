@@ -3,6 +3,8 @@
 //! An operation is restartable. It allocates everything it needs before it changes anything that others can see; when
 //! memory is short it returns [`Retry`], the caller leaves the critical section, makes room, and runs it again.
 
+mod lock;
+
 use std::sync::atomic::Ordering;
 
 use crate::clock;
@@ -36,8 +38,10 @@ pub enum Retry {
     Wish(Request),
     /// It needs handles.
     Handles,
-    /// Another thread is changing the same object.
+    /// Another thread is using the same object.
     Busy,
+    /// It takes long, and was to be brief: see [`Heap::attempt_briefly`](crate::Heap::attempt_briefly).
+    Long,
     /// The process has no memory of its own left: it fails.
     Refused(Refused),
 }
@@ -86,7 +90,10 @@ impl<'h> Op<'h> {
             given.carved_bytes = 0;
             given.large.clear();
         }
-        // Relaxed: written by this thread.
+        // Relaxed, here and below: written by this thread.
+        if self.mutator.refusals.load(Ordering::Relaxed) > 0 {
+            self.mutator.refusals.store(0, Ordering::Relaxed);
+        }
         if self.mutator.shortages.load(Ordering::Relaxed) > 0 {
             self.mutator.shortages.store(0, Ordering::Relaxed);
             // The last attempt may have needed less than those before.
@@ -222,6 +229,19 @@ impl<'h> Op<'h> {
             self.local.chunks[window.index()] = Chunk { start: chunk.start + bytes, end: chunk.end };
         }
         Ok(chunk.start)
+    }
+
+    /// Whether such an object can be allocated right now, as far as large ones are concerned: for operations that need several.
+    ///
+    /// # Errors
+    /// [`Retry::Space`] where it is large and its regions are not reserved yet.
+    pub fn is_prepared(&self, kind: Kind, slots: usize, raw_len: usize) -> Result<(), Retry> {
+        let window = if kind.is_leaf() { Window::Leaves } else { Window::Slots };
+        let bytes = Header::new(kind, slots, raw_len).map_or(u64::MAX, Header::bytes);
+        let request = Request { window, bytes };
+        let is_there = |of: &(Window, Chunk)| of.0 == window && of.1.bytes() == bytes;
+        let lacks = bytes > LARGE_BYTES && !lock(&self.mutator.prepared).iter().any(is_there);
+        if lacks { Err(Retry::Space(request)) } else { Ok(()) }
     }
 
     fn take_prepared(&mut self, window: Window, bytes: u64) -> Result<u64, Retry> {
@@ -363,29 +383,6 @@ impl<'h> Op<'h> {
         self.store_word(self.raw_start(object) + index as u64 * 8, word);
     }
 
-    /// Runs `f` while no other thread uses the object the same way. The lock is the object's first raw word; it moves
-    /// with the object, and may be held over a poll. Never waits; not reentrant.
-    ///
-    /// # Errors
-    /// [`Retry::Busy`] when another thread has it, and those of `f`.
-    pub fn locked<T>(
-        &mut self,
-        object: &mut Ref,
-        f: impl FnOnce(&mut Self, &mut Ref) -> Result<T, Retry>,
-    ) -> Result<T, Retry> {
-        let start = self.raw_start(*object);
-        self.touch(start, 8);
-        let windows = &self.shared.mover.space.windows;
-        let word = windows.word(windows.view(), start);
-        // Acquire pairs with the release below: whoever gets the lock sees what the last owner did.
-        if word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            return Err(Retry::Busy);
-        }
-        let result = f(self, object);
-        self.store_word(self.raw_start(*object), 0);
-        result
-    }
-
     /// Lets the collector in if it waits. Objects may move: `refs`, at most eight, are brought up to date, all others
     /// are invalid afterwards.
     ///
@@ -400,6 +397,11 @@ impl<'h> Op<'h> {
 
     #[cold]
     fn poll_slow(&mut self, refs: &mut [Ref]) {
+        self.leave_for(refs, || ());
+    }
+
+    /// Is outside for as long as `away` takes, as in a poll.
+    fn leave_for(&mut self, refs: &mut [Ref], away: impl FnOnce()) {
         assert!(refs.len() <= POLL_ROOTS, "a poll keeps at most {POLL_ROOTS} references");
         for (i, object) in refs.iter().enumerate() {
             let slot = self.shared.handles.slot(self.local.roots[i]);
@@ -408,6 +410,7 @@ impl<'h> Op<'h> {
         // Relaxed: the gate orders it for those who read it in a rendezvous.
         self.mutator.is_polling.store(true, Ordering::Relaxed);
         self.mutator.presence.exit(&self.shared.gate);
+        away();
         self.mutator.presence.enter(&self.shared.gate);
         self.mutator.is_polling.store(false, Ordering::Relaxed);
         // What follows changes the heap like an operation that begins now.

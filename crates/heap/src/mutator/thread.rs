@@ -69,6 +69,11 @@ pub struct Mutator {
     pub failed: Mutex<Given>,
     /// How often in a row its operation found no memory. Read and written by the owner only.
     pub shortages: AtomicU32,
+    /// How often in a row its operation found an object in use by another thread. Read and written by the owner only.
+    pub refusals: AtomicU32,
+    /// Whether its operation is to end with [`Retry::Long`](crate::Retry::Long) where it would take long. Read and written by the owner
+    /// only.
+    pub is_brief: AtomicBool,
     /// Its operation took a chunk: memory for the next one can be made resident while no collector waits for this thread.
     pub has_refilled: AtomicBool,
     /// How long it is to sleep, outside, before its next operation, in microseconds. Read and written by the owner only.

@@ -10,21 +10,27 @@
 //! room behind them, and when three quarters of them have become useless. A small table is searched entry by entry, a
 //! larger one by its index (`find`, `index`). An empty dict may have neither entries nor index.
 //!
-//! Every function here takes the dict's lock, so threads may share a dict; those that say so may poll, after which the
-//! caller's references are no longer valid. The values they return are, until the operation polls again or ends.
+//! Every function here takes the dict's lock, so threads may share a dict, and what a function does is whole for others; those that say
+//! so may poll, after which the caller's references are no longer valid. The values they return are, until the operation
+//! polls again or ends. Copies and merges only claim the dict: others read it meanwhile, and change it afterwards.
 
 mod find;
 mod index;
+mod merge;
 mod rebuild;
 mod table;
 
 use super::header::Kind;
 use super::key::Key;
+use super::list;
+use super::pieces::in_pieces;
 use super::scalar::Scalar;
 use super::value::{Ref, Value};
 use crate::mutator::{Op, Retry};
 use find::{Probe, find};
 use table::Table;
+
+pub use merge::Merge;
 
 /// Most entries that are used without an index.
 const SMALL_MAX: usize = 8;
@@ -51,7 +57,7 @@ pub fn new(op: &mut Op<'_>, capacity: usize) -> Result<Ref, Retry> {
 /// # Errors
 /// [`Retry`] when another thread is using the dict.
 pub fn len(op: &mut Op<'_>, mut dict: Ref) -> Result<usize, Retry> {
-    op.locked(&mut dict, |op, dict| Ok(Table::of(op, *dict).len))
+    op.reading(&mut dict, |op, dict| Ok(Table::of(op, *dict).len))
 }
 
 /// Number of entries, layout generation, and entries in use or removed: the position to give [`previous`] first. The
@@ -60,7 +66,7 @@ pub fn len(op: &mut Op<'_>, mut dict: Ref) -> Result<usize, Retry> {
 /// # Errors
 /// [`Retry`] when another thread is using the dict.
 pub fn shape(op: &mut Op<'_>, mut dict: Ref) -> Result<(usize, u64, usize), Retry> {
-    op.locked(&mut dict, |op, dict| {
+    op.reading(&mut dict, |op, dict| {
         let table = Table::of(op, *dict);
         Ok((table.len, table::generation(op, *dict), table.used))
     })
@@ -71,7 +77,7 @@ pub fn shape(op: &mut Op<'_>, mut dict: Ref) -> Result<(usize, u64, usize), Retr
 /// # Errors
 /// [`Retry`] when another thread is using the dict.
 pub fn get(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Value>, Retry> {
-    op.locked(&mut dict, |op, dict| {
+    op.reading(&mut dict, |op, dict| {
         let table = Table::of(op, *dict);
         Ok(find(op, &table, &Probe::new(key)).map(|found| table.value(op, found.entry)))
     })
@@ -128,15 +134,28 @@ fn append(op: &mut Op<'_>, dict: &mut Ref, probe: &Probe<'_, '_>, value: &Scalar
 ///
 /// # Errors
 /// [`Retry`] when another thread is using the dict; removing needs no room.
-pub fn remove(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Value>, Retry> {
+pub fn remove(op: &mut Op<'_>, dict: Ref, key: &Key<'_>) -> Result<Option<Value>, Retry> {
+    take(op, dict, key, |_, value| Ok(value))
+}
+
+/// As [`remove`], with what `read` makes of the value, which must not poll.
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict, and those of `read`: nothing is removed then.
+pub fn take<T>(
+    op: &mut Op<'_>,
+    mut dict: Ref,
+    key: &Key<'_>,
+    read: impl FnOnce(&mut Op<'_>, Value) -> Result<T, Retry>,
+) -> Result<Option<T>, Retry> {
     op.locked(&mut dict, |op, dict| {
         rebuild::give_back(op, dict)?;
         let mut table = Table::of(op, *dict);
-        Ok(find(op, &table, &Probe::new(key)).map(|found| {
-            let value = table.value(op, found.entry);
-            table.erase(op, found);
-            value
-        }))
+        let Some(found) = find(op, &table, &Probe::new(key)) else { return Ok(None) };
+        let value = table.value(op, found.entry);
+        let taken = read(op, value)?;
+        table.erase(op, found);
+        Ok(Some(taken))
     })
 }
 
@@ -144,16 +163,28 @@ pub fn remove(op: &mut Op<'_>, mut dict: Ref, key: &Key<'_>) -> Result<Option<Va
 ///
 /// # Errors
 /// [`Retry`] when another thread is using the dict; removing needs no room.
-pub fn pop_last(op: &mut Op<'_>, mut dict: Ref) -> Result<Option<(Value, Value)>, Retry> {
+pub fn pop_last(op: &mut Op<'_>, dict: Ref) -> Result<Option<(Value, Value)>, Retry> {
+    take_last(op, dict, |_, key, value| Ok((key, value)))
+}
+
+/// As [`pop_last`], with what `read` makes of key and value, which must not poll.
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict, and those of `read`: nothing is removed then.
+pub fn take_last<T>(
+    op: &mut Op<'_>,
+    mut dict: Ref,
+    read: impl FnOnce(&mut Op<'_>, Value, Value) -> Result<T, Retry>,
+) -> Result<Option<T>, Retry> {
     op.locked(&mut dict, |op, dict| {
         rebuild::give_back(op, dict)?;
         let mut table = Table::of(op, *dict);
-        Ok(table.last().map(|entry| {
-            let (key, value) = (table.key(op, entry), table.value(op, entry));
-            let found = find::locate(op, &table, entry);
-            table.erase(op, found);
-            (key, value)
-        }))
+        let Some(entry) = table.last() else { return Ok(None) };
+        let (key, value) = (table.key(op, entry), table.value(op, entry));
+        let taken = read(op, key, value)?;
+        let found = find::locate(op, &table, entry);
+        table.erase(op, found);
+        Ok(Some(taken))
     })
 }
 
@@ -175,7 +206,7 @@ pub fn clear(op: &mut Op<'_>, mut dict: Ref) -> Result<(), Retry> {
 /// # Errors
 /// [`Retry`] when another thread is using the dict.
 pub fn next(op: &mut Op<'_>, mut dict: Ref, position: usize) -> Result<Option<(usize, Value, Value)>, Retry> {
-    op.locked(&mut dict, |op, dict| {
+    op.reading(&mut dict, |op, dict| {
         let entry = table::first_live_from(op, dict, position);
         let table = Table::of(op, *dict);
         Ok(entry.map(|entry| (entry + 1, table.key(op, entry), table.value(op, entry))))
@@ -188,10 +219,62 @@ pub fn next(op: &mut Op<'_>, mut dict: Ref, position: usize) -> Result<Option<(u
 /// # Errors
 /// [`Retry`] when another thread is using the dict.
 pub fn previous(op: &mut Op<'_>, mut dict: Ref, position: usize) -> Result<Option<(usize, Value, Value)>, Retry> {
-    op.locked(&mut dict, |op, dict| {
+    op.reading(&mut dict, |op, dict| {
         let entry = table::last_live_before(op, dict, position);
         let table = Table::of(op, *dict);
         Ok(entry.map(|entry| (entry, table.key(op, entry), table.value(op, entry))))
+    })
+}
+
+/// Which entries [`entries`] lists, and what of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The position that they are behind, or in front of: as for [`next`] and [`previous`].
+    pub position: usize,
+    /// Those in front, from the last one on.
+    pub backward: bool,
+    /// Their keys.
+    pub keys: bool,
+    /// Their values.
+    pub values: bool,
+}
+
+/// A new list of the entries behind a position, or in front of it: for each the position to go on from, and what is wanted of it; and how
+/// often the dict was changed before. May poll. O(used).
+///
+/// # Errors
+/// [`Retry`] when there is no room or another thread is using the dict.
+pub fn entries(op: &mut Op<'_>, mut dict: Ref, wanted: Wanted) -> Result<(Ref, u64), Retry> {
+    op.claimed(&mut dict, |op, dict| {
+        let (table, changes) = (Table::of(op, *dict), op.changes(*dict));
+        let position = wanted.position.min(table.used);
+        let (first, count) = if wanted.backward { (0, position) } else { (position, table.used - position) };
+        let width = 1 + usize::from(wanted.keys) + usize::from(wanted.values);
+        op.about_to_touch(width * count)?;
+        let list = list::new(op, count.min(table.len) * width)?;
+        let Some(items) = list::items_of(op, list) else { return Ok((list, changes)) };
+        let (mut refs, mut filled) = ([*dict, list, items], 0);
+        in_pieces(op, &mut refs, count, |op, &[dict, _, items], piece| {
+            let table = Table::of(op, dict);
+            for i in piece {
+                let entry = if wanted.backward { count - 1 - i } else { first + i };
+                if !table.is_live(op, entry) {
+                    continue;
+                }
+                let next = if wanted.backward { entry } else { entry + 1 };
+                let position = Value::small_int(next as i64).expect("the length of a table fits a slot");
+                let key = wanted.keys.then(|| table.key(op, entry));
+                let value = wanted.values.then(|| table.value(op, entry));
+                for item in [Some(position), key, value].into_iter().flatten() {
+                    op.store(items, filled, item);
+                    filled += 1;
+                }
+            }
+        });
+        let [source, list, _] = refs;
+        *dict = source;
+        list::set_filled(op, list, filled);
+        Ok((list, changes))
     })
 }
 
@@ -200,7 +283,7 @@ pub fn previous(op: &mut Op<'_>, mut dict: Ref, position: usize) -> Result<Optio
 /// # Errors
 /// [`Retry`] when there is no room or another thread is using the dict.
 pub fn copy(op: &mut Op<'_>, mut dict: Ref) -> Result<Ref, Retry> {
-    op.locked(&mut dict, rebuild::copy)
+    op.claimed(&mut dict, rebuild::copy)
 }
 
 #[cfg(test)]

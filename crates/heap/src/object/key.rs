@@ -7,7 +7,7 @@ use siphasher::sip::SipHasher13;
 
 use super::header::Kind;
 use super::number::{Canonical, Number};
-use super::scalar::{Scalar, leaf, scalar_equals, stored_number};
+use super::scalar::{Scalar, is_leaf_of, leaf, scalar_equals, stored_number};
 use super::value::{Ref, Value, View};
 use super::{intern, tuple};
 use crate::Interned;
@@ -127,6 +127,23 @@ pub(super) fn hash_stored(op: &Op<'_>, stored: Value) -> Option<u64> {
         View::Ref(object) => Some(hash_bytes(op, op.raw(object))),
         _ => Some(hash_none(op)),
     }
+}
+
+/// Whether two stored keys are equal, as Python's `==` says. O(size of a key).
+pub(super) fn stored_equals(op: &Op<'_>, a: Value, b: Value) -> bool {
+    if let (Some(a), Some(b)) = (stored_number(op, a), stored_number(op, b)) {
+        return a.equals(b);
+    }
+    if let (Some(a), Some(b)) = (stored_tuple(op, a), stored_tuple(op, b)) {
+        let len = tuple::len(op, a);
+        return len == tuple::len(op, b) && (0..len).all(|i| stored_equals(op, op.load(a, i), op.load(b, i)));
+    }
+    if a == b {
+        return true;
+    }
+    let (Some(a), Some(b)) = (a.as_ref(), b.as_ref()) else { return false };
+    let kind = op.header(a).kind();
+    matches!(kind, Kind::Str | Kind::Bytes) && is_leaf_of(op, b, kind, op.raw(a))
 }
 
 fn stored_tuple(op: &Op<'_>, stored: Value) -> Option<Ref> {

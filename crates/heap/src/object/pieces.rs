@@ -15,12 +15,23 @@ pub(super) fn in_pieces<const N: usize>(
     op: &mut Op<'_>,
     refs: &mut [Ref; N],
     total: usize,
+    step: impl FnMut(&mut Op<'_>, &[Ref; N], Range<usize>),
+) {
+    in_pieces_of(PIECE, op, refs, total, step);
+}
+
+/// As [`in_pieces`], with fewer elements in a piece: for what takes longer for each.
+pub(super) fn in_pieces_of<const N: usize>(
+    most: usize,
+    op: &mut Op<'_>,
+    refs: &mut [Ref; N],
+    total: usize,
     mut step: impl FnMut(&mut Op<'_>, &[Ref; N], Range<usize>),
 ) {
-    for start in (0..total).step_by(PIECE) {
+    for start in (0..total).step_by(most) {
         if start > 0 {
             op.poll(refs);
         }
-        step(op, refs, start..total.min(start + PIECE));
+        step(op, refs, start..total.min(start + most));
     }
 }

@@ -35,11 +35,26 @@ pub(super) fn find(op: &Op<'_>, table: &Table, probe: &Probe<'_, '_>) -> Option<
         Some(index) => {
             let twin = immediate(key);
             index::find(op, index, index::tag(probe.hash(op)?), |entry| {
+                // The entries behind are of a merge that is not complete.
+                if entry >= table.used {
+                    return false;
+                }
                 let stored = table.key(op, entry);
                 twin == Some(stored) || key.equals(op, stored)
             })
         }
     }
+}
+
+/// Finds the entry with a key that is stored elsewhere, and has this hash, which a table without an index needs not. O(1) expected.
+pub(super) fn find_stored(op: &Op<'_>, table: &Table, key: Value, hash: Option<u64>) -> Option<usize> {
+    let Some(index) = table.index else {
+        return (0..table.used).find(|entry| key::stored_equals(op, table.key(op, *entry), key));
+    };
+    let found = index::find(op, index, index::tag(hash?), |entry| {
+        entry < table.used && key::stored_equals(op, table.key(op, entry), key)
+    });
+    found.map(|found| found.entry)
 }
 
 /// Searches a table of at most [`super::SMALL_MAX`] entries: by the bits of the key if it has only one form, else by

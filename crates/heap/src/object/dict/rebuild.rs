@@ -17,7 +17,7 @@ use crate::mutator::{Op, Retry};
 use crate::object::header::{Kind, SLOTS_MAX};
 use crate::object::key;
 use crate::object::pieces::in_pieces;
-use crate::object::value::Ref;
+use crate::object::value::{Ref, Value};
 
 /// From this many entries on, a table that only grows gets a quarter more instead of half.
 const LARGE_MIN: usize = 4096;
@@ -44,7 +44,7 @@ pub(super) fn make_room(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
         if table.used <= SMALL_MAX && table.has_gaps() {
             close_gaps(op, &table, *dict);
         } else {
-            let new = allocate_entries(op, roomier(&table))?;
+            let new = allocate_entries(op, roomier(table.len, table.has_gaps()))?;
             renew_entries(op, dict, new)?;
         }
     }
@@ -57,14 +57,13 @@ pub(super) fn make_room(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
     Ok(())
 }
 
-/// Capacity for a table that is full. Where entries come and go, the spare room pays for copying all of them again, so
+/// Capacity for a table of `len` entries that is full. Where entries come and go, the spare room pays for copying all of them again, so
 /// it is large.
-fn roomier(table: &Table) -> usize {
-    let len = table.len;
+pub(super) fn roomier(len: usize, has_gaps: bool) -> usize {
     let spare = match len {
         0..=3 => 4 - len,
         4..=7 => 2.min(SMALL_MAX - len),
-        LARGE_MIN.. if !table.has_gaps() => len / 4,
+        LARGE_MIN.. if !has_gaps => len / 4,
         _ => len / 2,
     };
     // The most that an object can have; who wants more is turned down by `alloc`.
@@ -83,7 +82,7 @@ pub(super) fn give_back(op: &mut Op<'_>, dict: &mut Ref) -> Result<(), Retry> {
     // In vain it may be, so not at every removal.
     let is_due = table.len.is_multiple_of(capacity / 64 + 1);
     if is_due && capacity > SMALL_MAX && table.len < capacity / 4 {
-        let slots = 2 * roomier(&table);
+        let slots = 2 * roomier(table.len, table.has_gaps());
         if let Some(new) = op.alloc_optional(Kind::DictEntries, slots, 0)? {
             match renew_entries(op, dict, new) {
                 // The large one stays.
@@ -147,8 +146,10 @@ fn renew_index(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
     let [moved, new] = refs;
     *dict = moved;
     let table = Table::of(op, moved);
-    if table.index.is_none() {
-        hash_entries(op, &table, new);
+    if table.index.is_none()
+        && let Some(entries) = table.entries
+    {
+        hash_entries(op, entries, table.used, new);
     }
     table::install(op, moved, table.entries, Some(new), table.len, table.used);
 }
@@ -158,8 +159,9 @@ fn renew_index(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
 /// # Errors
 /// [`Retry`] when there is no room.
 pub(super) fn copy(op: &mut Op<'_>, dict: &mut Ref) -> Result<Ref, Retry> {
-    let copy = super::new(op, 0)?;
     let Table { len, used, index, .. } = Table::of(op, *dict);
+    op.about_to_touch(4 * used)?;
+    let copy = super::new(op, 0)?;
     if len == 0 {
         return Ok(copy);
     }
@@ -184,7 +186,7 @@ pub(super) fn copy(op: &mut Op<'_>, dict: &mut Ref) -> Result<Ref, Retry> {
 }
 
 /// Where live entries end up when gaps close.
-struct Ranks(Vec<Block>);
+pub(super) struct Ranks(Vec<Block>);
 
 /// Sixty-four entries.
 struct Block {
@@ -200,7 +202,7 @@ impl Block {
 
 impl Ranks {
     /// How many live entries are in front of this one.
-    fn of(&self, entry: usize) -> usize {
+    pub(super) fn of(&self, entry: usize) -> usize {
         let block = &self.0[entry / Block::ENTRIES];
         let in_front = block.live & ((1 << (entry % Block::ENTRIES)) - 1);
         block.in_front + in_front.count_ones() as usize
@@ -211,7 +213,7 @@ impl Ranks {
 // filled; they poll where there is much to do, and keep all of them up to date.
 
 /// Copies the entries of a table without gaps.
-fn copy_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used: usize) {
+pub(super) fn copy_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used: usize) {
     in_pieces(op, refs, 2 * used, |op, refs, piece| {
         if let Some(old) = Table::of(op, refs[0]).entries {
             op.copy_slots(old, piece.start, refs[1], piece.start, piece.len());
@@ -223,7 +225,11 @@ fn copy_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used: usiz
 ///
 /// # Errors
 /// [`Retry::Refused`]; nothing was copied.
-fn copy_live_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used: usize) -> Result<Ranks, Retry> {
+pub(super) fn copy_live_entries<const N: usize>(
+    op: &mut Op<'_>,
+    refs: &mut [Ref; N],
+    used: usize,
+) -> Result<Ranks, Retry> {
     let mut ranks = Ranks(Vec::new());
     memory::reserve(&mut ranks.0, used.div_ceil(Block::ENTRIES))?;
     let mut copied = 0;
@@ -248,7 +254,7 @@ fn copy_live_entries<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], used:
 }
 
 /// Copies the dict's index, if it has one, with new numbers for the entries.
-fn carry_index<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], renumber: impl Fn(usize) -> usize) {
+pub(super) fn carry_index<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], renumber: impl Fn(usize) -> usize) {
     let slots = Table::of(op, refs[0]).index.map_or(0, |old| index::slots(op, old));
     in_pieces(op, refs, slots, |op, refs, piece| {
         let Some(old) = Table::of(op, refs[0]).index else { return };
@@ -274,12 +280,12 @@ fn renumber_index<const N: usize>(op: &mut Op<'_>, refs: &mut [Ref; N], ranks: &
 }
 
 /// Fills the first index of a table that was small until now.
-fn hash_entries(op: &mut Op<'_>, table: &Table, index: Ref) {
-    for entry in 0..table.used {
-        if !table.is_live(op, entry) {
-            continue;
-        }
-        if let Some(hash) = key::hash_stored(op, table.key(op, entry)) {
+pub(super) fn hash_entries(op: &mut Op<'_>, entries: Ref, used: usize, index: Ref) {
+    for entry in 0..used {
+        let key = op.load(entries, 2 * entry);
+        if key != Value::DELETED
+            && let Some(hash) = key::hash_stored(op, key)
+        {
             index::insert(op, index, index::tag(hash), entry);
         }
     }

@@ -1,3 +1,4 @@
+mod merge;
 mod oracle;
 
 use rand::rngs::StdRng;

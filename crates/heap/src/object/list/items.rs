@@ -24,6 +24,7 @@ pub(super) struct Body {
 
 impl Body {
     /// The body of a list.
+    #[inline]
     pub(super) fn of(op: &Op<'_>, list: Ref) -> Self {
         Self { items: op.load(list, ITEMS).as_ref(), len: op.word(list, LEN) as usize }
     }
@@ -32,10 +33,11 @@ impl Body {
     pub(super) fn slot(&self, i: usize) -> Option<Ref> {
         self.items.filter(|_| i < self.len)
     }
+}
 
-    fn capacity(&self, op: &Op<'_>) -> usize {
-        self.items.map_or(0, |items| op.header(items).slots())
-    }
+/// How many items there is room for.
+pub(super) fn capacity(op: &Op<'_>, body: &Body) -> usize {
+    body.items.map_or(0, |items| op.header(items).slots())
 }
 
 /// Gives a list other items.
@@ -56,7 +58,7 @@ pub(super) fn set_len(op: &mut Op<'_>, list: Ref, len: usize) {
 pub(super) fn make_room(op: &mut Op<'_>, list: &mut Ref, needed: usize) -> Result<Ref, Retry> {
     let body = Body::of(op, *list);
     match body.items {
-        Some(items) if needed <= body.capacity(op) => Ok(items),
+        Some(items) if needed <= capacity(op, &body) => Ok(items),
         _ => {
             let new = op.alloc(Kind::Items, roomier(needed), 0)?;
             Ok(renew(op, list, new, 0, 0))
@@ -65,7 +67,7 @@ pub(super) fn make_room(op: &mut Op<'_>, list: &mut Ref, needed: usize) -> Resul
 }
 
 /// Capacity for a list that needs room for `needed` items: an eighth more, and a multiple of 4.
-fn roomier(needed: usize) -> usize {
+pub(super) fn roomier(needed: usize) -> usize {
     // The most that an object can have; who wants more is turned down by `alloc`.
     ((needed + needed / 8 + 3) & !3).min(SLOTS_MAX).max(needed)
 }
@@ -99,7 +101,7 @@ pub(super) fn empty(op: &mut Op<'_>, list: Ref) {
 /// # Errors
 /// [`Retry`] when it is worth another try; nothing has changed then.
 fn smaller(op: &mut Op<'_>, list: Ref, len: usize) -> Result<Option<Ref>, Retry> {
-    let capacity = Body::of(op, list).capacity(op);
+    let capacity = capacity(op, &Body::of(op, list));
     if capacity <= KEPT || len >= capacity / 4 {
         return Ok(None);
     }
@@ -137,12 +139,20 @@ pub(super) fn cut_out(op: &mut Op<'_>, list: &mut Ref, at: usize, count: usize) 
 pub(super) fn give_back(op: &mut Op<'_>, list: &mut Ref) -> Result<(), Retry> {
     let body = Body::of(op, *list);
     // In vain it may be, so not at every removal.
-    if body.len.is_multiple_of(body.capacity(op) / 64 + 1)
+    if body.len.is_multiple_of(capacity(op, &body) / 64 + 1)
         && let Some(new) = smaller(op, *list, body.len)?
     {
         renew(op, list, new, 0, 0);
     }
     Ok(())
+}
+
+/// As [`give_back`], after many removals at once, where it is too late to try again.
+pub(super) fn give_back_now(op: &mut Op<'_>, list: &mut Ref) {
+    let len = Body::of(op, *list).len;
+    if let Ok(Some(new)) = smaller(op, *list, len) {
+        renew(op, list, new, 0, 0);
+    }
 }
 
 // The functions below work on references of which the second is the Items; they poll where there is much to do, and

@@ -3,6 +3,8 @@
 use smallvec::SmallVec;
 
 use super::items::{self, Body};
+use super::slice::Span;
+use super::{SHORT_MAX, beside};
 use crate::mutator::{Handle, Op, Retry};
 use crate::object::header::Kind;
 use crate::object::pieces::{PIECE, in_pieces};
@@ -12,10 +14,10 @@ use crate::object::value::{Ref, Value};
 
 /// The range of items that is replaced: inside the list, whatever was asked for.
 #[derive(Clone, Copy)]
-struct Cut {
-    start: usize,
-    deleted: usize,
-    added: usize,
+pub(super) struct Cut {
+    pub(super) start: usize,
+    pub(super) deleted: usize,
+    pub(super) added: usize,
     len: usize,
 }
 
@@ -26,12 +28,18 @@ impl Cut {
         Self { start, deleted: delete_count.min(len - start), added, len }
     }
 
-    fn new_len(&self) -> usize {
+    pub(super) fn new_len(&self) -> usize {
         self.len - self.deleted + self.added
     }
 
+    /// Slots that are read or written.
+    fn work(&self) -> usize {
+        let tail = if self.added == self.deleted { 0 } else { self.tail() };
+        tail + self.deleted + self.added
+    }
+
     /// How many items are behind the range.
-    fn tail(&self) -> usize {
+    pub(super) fn tail(&self) -> usize {
         self.len - self.start - self.deleted
     }
 }
@@ -45,33 +53,55 @@ impl Cut {
 /// # Errors
 /// [`Retry`] when there is no room or another thread is using the list; no user sees a change then. With nothing new,
 /// no room is needed.
-pub fn splice(
+pub fn splice(op: &mut Op<'_>, list: Ref, start: usize, delete_count: usize, new: &[Scalar<'_>]) -> Result<(), Retry> {
+    splice_at(op, list, |_| (start, delete_count), new)
+}
+
+/// As [`splice`], where `place` tells start and length of the range from the list's length.
+pub(super) fn splice_at(
     op: &mut Op<'_>,
     mut list: Ref,
-    start: usize,
-    delete_count: usize,
+    place: impl Fn(usize) -> (usize, usize),
     new: &[Scalar<'_>],
 ) -> Result<(), Retry> {
+    let cut = |op: &Op<'_>, list: Ref| {
+        let (start, deleted) = place(Body::of(op, list).len);
+        Cut::of(op, list, start, deleted, new.len())
+    };
+    // A guess: only the lock makes it certain, but how it is done is all that it decides.
+    let work = cut(op, list).work();
+    op.about_to_touch(work)?;
+    if new.is_empty() && work > SHORT_MAX {
+        return op.claimed(&mut list, |op, list| {
+            let Cut { start, deleted, .. } = cut(op, *list);
+            beside::delete(op, list, Span { start, step: 1, count: deleted })
+        });
+    }
     op.locked(&mut list, |op, list| {
-        let cut = Cut::of(op, *list, start, delete_count, new.len());
-        let Some(items) = make_room(op, list, cut)? else { return Ok(()) };
-        if cut.tail().max(cut.deleted).max(cut.added) > PIECE {
-            let mut refs = [*list, items, op.alloc(Kind::Items, cut.added, 0)?];
-            let staged = stage_values(op, &mut refs, new);
-            *list = refs[0];
-            staged?;
-            replace(op, &mut refs, cut);
-            *list = refs[0];
-            return Ok(());
-        }
-        // Short enough to be done without a safepoint, so the new values stay valid.
-        let values = new.iter().map(|item| item.materialise(op)).collect::<Result<SmallVec<[Value; 8]>, _>>()?;
-        open(op, &mut [*list, items], cut);
-        for (i, value) in values.into_iter().enumerate() {
-            op.store(items, cut.start + i, value);
-        }
-        Ok(())
+        let cut = cut(op, *list);
+        splice_values(op, list, cut, new)
     })
+}
+
+/// Replaces a range in place. The list's lock is held.
+fn splice_values(op: &mut Op<'_>, list: &mut Ref, cut: Cut, new: &[Scalar<'_>]) -> Result<(), Retry> {
+    let Some(items) = make_room(op, list, cut)? else { return Ok(()) };
+    if cut.tail().max(cut.deleted).max(cut.added) > PIECE {
+        let mut refs = [*list, items, op.alloc(Kind::Items, cut.added, 0)?];
+        let staged = stage_values(op, &mut refs, new);
+        *list = refs[0];
+        staged?;
+        replace(op, &mut refs, cut);
+        *list = refs[0];
+        return Ok(());
+    }
+    // Short enough to be done without a safepoint, so the new values stay valid.
+    let values = new.iter().map(|item| item.materialise(op)).collect::<Result<SmallVec<[Value; 8]>, _>>()?;
+    open(op, &mut [*list, items], cut);
+    for (i, value) in values.into_iter().enumerate() {
+        op.store(items, cut.start + i, value);
+    }
+    Ok(())
 }
 
 /// As [`splice`], with the first `count` items of a list or tuple, or all of them if they are fewer. It may be the list
@@ -81,47 +111,136 @@ pub fn splice(
 /// [`Retry`] when there is no room or another thread is using one of the lists; no user sees a change then.
 pub fn splice_from(
     op: &mut Op<'_>,
-    mut list: Ref,
+    list: Ref,
     start: usize,
     delete_count: usize,
     from: Handle,
     count: usize,
 ) -> Result<(), Retry> {
-    op.locked(&mut list, |op, list| {
-        let from_now = op.handle_get(from);
-        let (_, available) = sequence(op, from_now);
-        let cut = Cut::of(op, *list, start, delete_count, count.min(available));
-        let Some(items) = make_room(op, list, cut)? else { return Ok(()) };
-        let mut from = op.handle_get(from);
-        if from == *list {
-            let mut refs = [*list, items, op.alloc(Kind::Items, cut.added, 0)?];
-            stage_own_items(op, &mut refs, cut.added);
-            replace(op, &mut refs, cut);
-            *list = refs[0];
-            return Ok(());
+    splice_sequence(op, list, &Source { object: from, most: count, times: 1 }, |_| (start, delete_count))
+}
+
+/// Adds the list's own items at its end, so that it has them `times` times. May poll. O(len * times).
+///
+/// # Errors
+/// [`Retry`] when there is no room or another thread is using the list; no user sees a change then.
+pub fn repeat(op: &mut Op<'_>, list: Handle, times: usize) -> Result<(), Retry> {
+    let object = op.handle_get(list);
+    let Some(times) = times.checked_sub(1) else { return super::clear(op, object) };
+    splice_sequence(op, object, &Source { object: list, most: usize::MAX, times }, |len| (len, 0))
+}
+
+/// Items to add.
+pub(super) struct Source {
+    /// The list or tuple that has them.
+    object: Handle,
+    /// How many of its items at most.
+    most: usize,
+    /// How often they are added.
+    times: usize,
+}
+
+impl Source {
+    /// All items of a list or tuple, once.
+    pub(super) fn all(object: Handle) -> Self {
+        Self { object, most: usize::MAX, times: 1 }
+    }
+
+    /// How many items are added again and again, and how many in all.
+    fn count(&self, op: &Op<'_>) -> (usize, usize) {
+        let (_, available) = sequence(op, op.handle_get(self.object));
+        let period = available.min(self.most);
+        (period, period.saturating_mul(self.times))
+    }
+}
+
+/// Replaces the range that `place` tells, as start and length, from the list's length.
+pub(super) fn splice_sequence(
+    op: &mut Op<'_>,
+    mut list: Ref,
+    source: &Source,
+    place: impl Fn(usize) -> (usize, usize),
+) -> Result<(), Retry> {
+    let cut = |op: &Op<'_>, list: Ref| {
+        let (period, added) = source.count(op);
+        let (start, deleted) = place(Body::of(op, list).len);
+        (Cut::of(op, list, start, deleted, added), period)
+    };
+    // A guess: only the lock makes it certain, but how it is done is all that it decides.
+    let (body, (_, added)) = (Body::of(op, list), source.count(op));
+    let mut is_short = source.times == 1;
+    if body.len.saturating_add(added) > SHORT_MAX {
+        let guess = cut(op, list).0;
+        let grows = guess.new_len() > items::capacity(op, &body);
+        let work = guess.work() + if grows { body.len } else { 0 };
+        op.about_to_touch(work)?;
+        is_short &= work <= SHORT_MAX;
+    }
+    if is_short {
+        return op.locked(&mut list, |op, list| {
+            let (start, deleted) = place(Body::of(op, *list).len);
+            let cut = Cut::of(op, *list, start, deleted, added);
+            splice_short(op, list, source, cut)
+        });
+    }
+    op.claimed(&mut list, |op, list| {
+        let mut from = op.handle_get(source.object);
+        let is_list = op.header(from).kind() == Kind::List;
+        if from == *list || !is_list {
+            let (cut, period) = cut(op, *list);
+            return splice_claimed(op, list, &mut from, cut, period);
         }
-        if op.header(from).kind() == Kind::Tuple {
-            let mut refs = [*list, items, from];
-            replace(op, &mut refs, cut);
-            *list = refs[0];
-            return Ok(());
-        }
-        op.locked(&mut from, |op, from| {
-            let (slots, available) = sequence(op, *from);
-            if available < cut.added {
-                // It was changed before its lock was taken.
-                return Err(Retry::Busy);
-            }
-            let mut refs = [*list, items, slots, *from];
-            replace(op, &mut refs, cut);
-            [*list, _, _, *from] = refs;
-            Ok(())
+        op.claimed(&mut from, |op, from| {
+            let (cut, period) = cut(op, *list);
+            splice_claimed(op, list, from, cut, period)
         })
     })
 }
 
+fn splice_claimed(op: &mut Op<'_>, list: &mut Ref, from: &mut Ref, cut: Cut, period: usize) -> Result<(), Retry> {
+    if cut.added == 0 {
+        return beside::delete(op, list, Span { start: cut.start, step: 1, count: cut.deleted });
+    }
+    let (slots, _) = sequence(op, *from);
+    [*list, _, *from] = beside::splice(op, [*list, slots, *from], cut, period)?;
+    Ok(())
+}
+
+/// Replaces a range in place. The list's lock is held.
+fn splice_short(op: &mut Op<'_>, list: &mut Ref, source: &Source, cut: Cut) -> Result<(), Retry> {
+    let Some(items) = make_room(op, list, cut)? else { return Ok(()) };
+    let mut from = op.handle_get(source.object);
+    if from == *list {
+        if source.count(op).1 != cut.added {
+            // It was changed before its lock was taken.
+            return Err(Retry::Busy);
+        }
+        let mut refs = [*list, items, op.alloc(Kind::Items, cut.added, 0)?];
+        stage_own_items(op, &mut refs, cut.added);
+        replace(op, &mut refs, cut);
+        *list = refs[0];
+        return Ok(());
+    }
+    if op.header(from).kind() == Kind::Tuple {
+        let mut refs = [*list, items, from];
+        replace(op, &mut refs, cut);
+        *list = refs[0];
+        return Ok(());
+    }
+    op.reading(&mut from, |op, from| {
+        let (slots, available) = sequence(op, *from);
+        if available.min(source.most) != cut.added {
+            return Err(Retry::Busy);
+        }
+        let mut refs = [*list, items, slots, *from];
+        replace(op, &mut refs, cut);
+        [*list, _, _, *from] = refs;
+        Ok(())
+    })
+}
+
 /// The object whose first slots are the items of a list or tuple, and how many items there are.
-fn sequence(op: &Op<'_>, object: Ref) -> (Ref, usize) {
+pub(super) fn sequence(op: &Op<'_>, object: Ref) -> (Ref, usize) {
     if op.header(object).kind() == Kind::Tuple {
         return (object, tuple::len(op, object));
     }

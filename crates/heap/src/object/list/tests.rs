@@ -1,3 +1,5 @@
+mod slices;
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 

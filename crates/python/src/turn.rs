@@ -1,0 +1,89 @@
+//! Letting other Python threads run during a long call.
+//!
+//! Who waits for the GIL asks for it after the switch interval, and whoever runs bytecode gives it up then. A call into this module runs
+//! none, so it calls a Python function that does nothing now and then: the interpreter does there what it does at any such
+//! place, which is to hand over the GIL if it was asked for, and to run signal handlers. Releasing the GIL on our own would not do:
+//! it is taken back before a waiter that did not ask for it yet wakes up, who then begins to wait anew.
+
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+/// Longest time between two such places: small beside the switch interval of 5 ms.
+const TURN: Duration = Duration::from_micros(500);
+
+/// Short steps between two looks at the clock.
+const STEPS: u32 = 32;
+
+/// How long the current call has kept other threads from running.
+pub struct Turn {
+    since: Instant,
+    steps: u32,
+}
+
+impl Turn {
+    /// Begins now.
+    pub fn new() -> Self {
+        Self { since: Instant::now(), steps: 0 }
+    }
+
+    /// As [`Turn::pass`], after a step that is short even beside a look at the clock.
+    ///
+    /// # Errors
+    /// As [`Turn::pass`].
+    #[inline]
+    pub fn step(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.steps = (self.steps + 1) % STEPS;
+        if self.steps == 0 { self.pass(py) } else { Ok(()) }
+    }
+
+    /// Lets others run, if it is time. Objects of Python that others know may have changed afterwards.
+    ///
+    /// # Errors
+    /// What a signal handler raises.
+    #[inline]
+    pub fn pass(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.since.elapsed() < TURN {
+            return Ok(());
+        }
+        pass(py)?;
+        self.since = Instant::now();
+        Ok(())
+    }
+}
+
+/// Lets others run, if they asked for it.
+///
+/// # Errors
+/// What a signal handler raises.
+#[cold]
+pub fn pass(py: Python<'_>) -> PyResult<()> {
+    static NOTHING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let nothing = NOTHING.get_or_try_init(py, || py.eval(c"lambda: None", None, None).map(Bound::unbind))?;
+    nothing.bind(py).call0().map(drop)
+}
+
+/// Elements that are dropped before others may run.
+const DROPPED: usize = 4096;
+/// A table with fewer entries grows in no time.
+const TABLE_MIN: usize = 16 * 1024;
+
+/// Drops objects of Python, and lets others run meanwhile.
+///
+/// # Errors
+/// What a signal handler raises.
+pub fn drop_all<T>(py: Python<'_>, mut objects: Vec<T>) -> PyResult<()> {
+    while objects.len() > DROPPED {
+        objects.truncate(objects.len() - DROPPED);
+        pass(py)?;
+    }
+    Ok(())
+}
+
+/// Has a hash table of `len` entries grow with `reserve` without the GIL, if `more` do not fit: all its entries find new places then.
+pub fn grow(py: Python<'_>, (len, capacity): (usize, usize), more: usize, reserve: impl FnOnce(usize) + Send) {
+    if len >= TABLE_MIN && capacity - len < more {
+        py.detach(|| reserve(len.max(more)));
+    }
+}
