@@ -3,9 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
 use subduct_heap::object::dict;
 
+use crate::copy_out;
 use crate::dict::Dict;
 use crate::held::{self, Held};
 use crate::keys::KeyOut;
@@ -146,6 +149,25 @@ impl DictIterator {
         let len = self.held().run(py, dict::len)?;
         Ok(if len == self.len { self.remaining.load(Relaxed) } else { 0 })
     }
+
+    /// For pickle: an iterator over a list of what is still to come, which stays to come here.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let rest = PyList::empty(py);
+        let twin = Self {
+            dict: self.dict.clone_ref(py),
+            position: AtomicUsize::new(self.position.load(Relaxed)),
+            remaining: AtomicUsize::new(self.remaining.load(Relaxed)),
+            ..*self
+        };
+        while let Some(item) = twin.__next__(py)? {
+            rest.append(item)?;
+        }
+        (builtin(py, "iter")?, (rest,)).into_pyobject(py)
+    }
+}
+
+fn builtin<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import(intern!(py, "builtins"))?.getattr(name)
 }
 
 /// Iterates over a List or Tuple, from its start or from its end.
@@ -215,5 +237,15 @@ impl SequenceIterator {
             true => 0,
             false => len.saturating_sub(position),
         })
+    }
+
+    /// For pickle: the builtin's iterator over a plain copy, at the same position.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let position = self.position.load(Relaxed);
+        let start = builtin(py, if self.backward { "reversed" } else { "iter" })?;
+        if position == DONE {
+            return (start, (PyTuple::empty(py),)).into_pyobject(py);
+        }
+        (start, (copy_out::to_python(py, self.held(py))?,), position).into_pyobject(py)
     }
 }

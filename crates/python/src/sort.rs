@@ -10,14 +10,13 @@ use crate::list::List;
 use crate::outgoing::to_object;
 use crate::transfer;
 
-/// Elements compared in one operation.
-const PIECE: usize = 256;
-
 /// `list.sort(key=key, reverse=reverse)`.
 ///
 /// # Errors
-/// What `key` or comparing raises, HeapFull: nothing has changed then. ValueError when the list changed meanwhile.
+/// What `key` or comparing raises, HeapFull: nothing has changed then. ValueError when the list changed meanwhile: it stays as it was
+/// changed.
 pub fn sort(py: Python<'_>, list: &List, key: Option<&Bound<'_, PyAny>>, reverse: bool) -> PyResult<()> {
+    let changes = list.held().run(py, list::changes)?;
     let before = list.shallow_copy(py, None)?;
     let len = before.len(py)?;
     let keys = PyList::empty(py);
@@ -30,10 +29,40 @@ pub fn sort(py: Python<'_>, list: &List, key: Option<&Bound<'_, PyAny>>, reverse
     }
     let order = order(&keys, reverse)?;
     let sorted = transfer::collect(py, before.held(), len, |i| order[i])?;
-    if !is_same(py, list, &before, len)? {
-        return Err(PyValueError::new_err("list modified during sort"));
+    let is_sorted = list.held().run(py, |op, to| {
+        let is_same = list::changes(op, to)? == changes;
+        if is_same {
+            list::splice_from(op, to, 0, len, sorted.handle(), len)?;
+        }
+        Ok(is_same)
+    })?;
+    is_sorted.then_some(()).ok_or_else(|| PyValueError::new_err("list modified during sort"))
+}
+
+/// What was given to a sort as `reverse`, if anything.
+#[derive(Default)]
+pub struct Reverse(Option<Py<PyAny>>);
+
+impl FromPyObject<'_, '_> for Reverse {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(value.to_owned().unbind())))
     }
-    transfer::splice(py, list.held(), 0, len, &sorted, len)
+}
+
+impl Reverse {
+    /// What this interpreter's own sort takes it for: versions differ in what they refuse.
+    ///
+    /// # Errors
+    /// TypeError, what asking for its value raises.
+    pub fn is_set(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(reverse) = &self.0 else { return Ok(false) };
+        let (sample, options) = (PyList::new(py, [0, 1])?, PyDict::new(py));
+        options.set_item(intern!(py, "reverse"), reverse)?;
+        sample.call_method(intern!(py, "sort"), (), Some(&options))?;
+        sample.get_item(0)?.is_truthy()
+    }
 }
 
 fn element<'py>(py: Python<'py>, list: &List, i: usize) -> PyResult<Bound<'py, PyAny>> {
@@ -53,26 +82,4 @@ fn order(keys: &Bound<'_, PyList>, reverse: bool) -> PyResult<Vec<usize>> {
     let positions = PyList::new(py, 0..keys.len())?;
     positions.call_method(intern!(py, "sort"), (), Some(&options))?;
     positions.extract()
-}
-
-/// Whether both lists hold the same `len` elements.
-fn is_same(py: Python<'_>, list: &List, other: &List, len: usize) -> PyResult<bool> {
-    if list.len(py)? != len {
-        return Ok(false);
-    }
-    for start in (0..len).step_by(PIECE) {
-        let same = list.held().run(py, |op, object| {
-            let other = op.handle_get(other.held().handle());
-            for i in start..len.min(start + PIECE) {
-                if list::get(op, object, i)? != list::get(op, other, i)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })?;
-        if !same {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

@@ -1,6 +1,6 @@
 //! Moving values between containers of one heap, without Python seeing them.
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 use subduct_heap::object::{Kind, Outgoing, Ref, Scalar, Value, View, dict, list, outgoing, tuple};
 use subduct_heap::{Op, Retry};
@@ -51,6 +51,15 @@ pub fn length(op: &mut Op<'_>, sequence: Ref) -> Result<usize, Retry> {
         Kind::Tuple => Ok(tuple::len(op, sequence)),
         _ => list::len(op, sequence),
     }
+}
+
+/// Length of a sequence of `len` that is repeated `times` times.
+///
+/// # Errors
+/// MemoryError for what no Python sequence can have.
+pub fn repeated_len(len: usize, times: usize) -> PyResult<usize> {
+    let total = len.checked_mul(times).filter(|total| isize::try_from(*total).is_ok());
+    total.ok_or_else(|| PyMemoryError::new_err("the sequence would be too long"))
 }
 
 /// Removes a value and reads it. A container's handle has to exist before the removal, which cannot be undone; so `peek` tells what

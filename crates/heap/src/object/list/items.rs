@@ -7,8 +7,10 @@ use crate::object::value::{Ref, Value};
 
 /// Slot of a List that holds its items.
 const ITEMS: usize = 0;
-/// Word of a List with its length.
+/// Word of a List with its length, and how often it was changed.
 const LEN: usize = 1;
+/// The length's bits in that word. An object has less than 2^28 slots.
+const LEN_MASK: u64 = 0xffff_ffff;
 
 /// A list with no more room than this keeps it however few items it has.
 const KEPT: usize = 16;
@@ -25,7 +27,7 @@ pub(super) struct Body {
 impl Body {
     /// The body of a list.
     pub(super) fn of(op: &Op<'_>, list: Ref) -> Self {
-        Self { items: op.load(list, ITEMS).as_ref(), len: op.word(list, LEN) as usize }
+        Self { items: op.load(list, ITEMS).as_ref(), len: (op.word(list, LEN) & LEN_MASK) as usize }
     }
 
     /// The object whose slot `i` is item `i`, if the list has that item.
@@ -43,9 +45,15 @@ pub(super) fn install(op: &mut Op<'_>, list: Ref, items: Option<Ref>) {
     op.store(list, ITEMS, items.map_or(Value::EMPTY, Value::reference));
 }
 
-/// Says how many items a list has.
+/// Says how many items a list has now that it was changed.
 pub(super) fn set_len(op: &mut Op<'_>, list: Ref, len: usize) {
-    op.set_word(list, LEN, len as u64);
+    let changes = changes(op, list).wrapping_add(1);
+    op.set_word(list, LEN, len as u64 | u64::from(changes) << 32);
+}
+
+/// How often a list was changed.
+pub(super) fn changes(op: &Op<'_>, list: Ref) -> u32 {
+    (op.word(list, LEN) >> 32) as u32
 }
 
 /// Sees to it that a list has room for `needed` items, and returns its Items. Complete in itself: a user sees no
@@ -83,7 +91,9 @@ fn renew(op: &mut Op<'_>, list: &mut Ref, new: Ref, at: usize, cut: usize) -> Re
     let [moved, _, new] = refs;
     *list = moved;
     install(op, moved, Some(new));
-    set_len(op, moved, body.len - cut);
+    if cut > 0 {
+        set_len(op, moved, body.len - cut);
+    }
     new
 }
 
