@@ -111,6 +111,23 @@ def test_a_change_during_a_sort_is_noticed_if_nothing_is_left_of_it(heap: Heap, 
     assert mine == [*range(length)]
 
 
+def test_a_key_that_changes_the_list_when_it_dies_is_noticed(heap: Heap) -> None:
+    class Key:
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def __lt__(self, other: "Key") -> bool:
+            return self.value < other.value
+
+        def __del__(self) -> None:
+            mine[:] = [7]
+
+    mine = heap.list(range(10))
+    with pytest.raises(ValueError, match="list modified during sort"):
+        mine.sort(key=Key)
+    assert mine == [7]
+
+
 def test_reading_during_a_sort_is_no_change(heap: Heap) -> None:
     mine = heap.list([3, 1, 2])
     mine.sort(key=lambda value: (len(mine), mine.index(value), mine[:], mine.copy(), [*mine], 3 in mine, value)[-1])

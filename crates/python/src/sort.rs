@@ -28,6 +28,8 @@ pub fn sort(py: Python<'_>, list: &List, key: Option<&Bound<'_, PyAny>>, reverse
         })?;
     }
     let order = order(&keys, reverse)?;
+    // What becomes of the keys may change the list, too.
+    drop(keys);
     let sorted = transfer::collect(py, before.held(), len, |i| order[i])?;
     let is_sorted = list.held().run(py, |op, to| {
         let is_same = list::changes(op, to)? == changes;
