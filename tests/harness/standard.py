@@ -205,10 +205,10 @@ def run(suite: Suite, heap: Heap) -> Outcome:
     """Run a suite on proxies in a heap."""
     StandIn.heap = heap
     result = unittest.TestResult()
-    tests = unittest.defaultTestLoader.loadTestsFromTestCase(suite.load())
-    names = {name_of(test) for test in tests}
     with warnings.catch_warnings(), undisturbed():
         warnings.simplefilter("ignore")
+        tests = unittest.defaultTestLoader.loadTestsFromTestCase(suite.load())
+        names = {name_of(test) for test in tests}
         tests.run(result)
     failed = {name_of(test): text.strip().rpartition("\n")[2] for test, text in result.failures + result.errors}
     return Outcome(names, {name_of(test) for test, _ in result.skipped}, failed)
