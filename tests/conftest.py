@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness import standard
 from harness.evidence import EVIDENCE
 from harness.heaps import Delivery, HeapMaker
 from harness.kernel import has_userfaultfd
@@ -22,7 +23,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for line in EVIDENCE.lines():
+    for line in [*EVIDENCE.lines(), standard.summary()]:
         terminalreporter.write_line(line)
     terminalreporter.write_line(f"seed: {SEED}")
 

@@ -8,7 +8,7 @@ import json
 import math
 import operator
 import weakref
-from collections.abc import Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from subduct import Dict, Heap, HeapClosed
 SMALL: dict[Any, Any] = {"a": 1, "b": [1, 2], 3: None, None: "none", (1, ("x",)): 2.5, b"a": b"bytes", True: "one"}
 LARGE: dict[Any, Any] = {f"key {i}": i for i in range(600)} | {i: str(i) for i in range(600)}
 SAMPLES = [{}, SMALL, LARGE]
+NO_KEYWORDS: dict[Any, Any] = {1: 2}
 
 
 class Colour(enum.IntEnum):
@@ -100,6 +101,17 @@ OPERATIONS: dict[str, Operation] = {
     "update no pair": lambda d: d.update([1]),
     "update short pair": lambda d: d.update([("a", 1), ("b",)]),
     "update unhashable": lambda d: d.update([([], 1)]),
+    "update int keyword": lambda d: d.update(**NO_KEYWORDS),
+    "init": lambda d: d.__init__({"a": 2}, b=3),
+    "init nothing": lambda d: d.__init__(),
+    "init pairs": lambda d: d.__init__([("n", [1])]),
+    "init int": lambda d: d.__init__(5),
+    "init two": lambda d: d.__init__({}, {}),
+    "init int keyword": lambda d: d.__init__(**NO_KEYWORDS),
+    "fromkeys": lambda d: (d.fromkeys("ab"), d.fromkeys(range(700), [1]), d.fromkeys([], 3)),
+    "fromkeys dict": lambda d: d.fromkeys({"x": 1, "y": 2}, (1, {})),
+    "fromkeys int": lambda d: d.fromkeys(5),
+    "fromkeys unhashable": lambda d: d.fromkeys([[]]),
     "clear": lambda d: d.clear(),
     "clear and fill": lambda d: (d.clear(), d.update(x=1), d.setdefault("y", 2)),
     "copy": lambda d: d.copy(),
@@ -137,6 +149,7 @@ SET_OPERATIONS: dict[str, Operation] = {
     "compare": lambda v: (v == set(v), v != set(v), v <= set(v), v < set(v) | {"q"}, v >= {"q"}, v > set()),
     "equals list": lambda v: v == list(v),
     "disjoint": lambda v: (v.isdisjoint({"q"}), v.isdisjoint(set(v))),
+    "reduce": lambda v: v.__reduce__(),
     "and int": lambda v: v & 1,
     "less than list": lambda v: v < [],
     "hash": hash,
@@ -160,6 +173,28 @@ def test_views_are_sets(heap: Heap, view: str, name: str) -> None:
     theirs = outcome(SET_OPERATIONS[name], getattr(flat, view)())
     assert mine[0] == theirs[0]
     assert mine[0] != "returned" or mine == theirs
+
+
+def test_tuples_of_the_heap_are_found_in_views(heap: Heap) -> None:
+    d = heap.dict({"a": 1, ("b", 2): [3]})
+    items, keys = d.items(), d.keys()
+    entry, nested, key = heap.tuple(("a", 1)), heap.tuple((("b", 2), [3])), heap.tuple(("b", 2))
+    assert entry in items
+    assert nested in items
+    assert key in keys
+    assert heap.tuple(("a", 2)) not in items
+    assert heap.tuple(("a",)) not in items
+    with pytest.raises(TypeError, match="unhashable"):
+        assert heap.tuple(([], 1)) not in items
+    assert not items.isdisjoint(heap.list([entry]))
+    assert not keys.isdisjoint([key])
+    flat = heap.dict({"a": 1, "b": 2})
+    for made in (flat.items() & heap.list([entry]), flat.items() - [heap.tuple(("b", 2))]):
+        assert made == {("a", 1)}
+        assert [type(each) for each in made] == [tuple]
+    assert keys & heap.list([key]) == {("b", 2)}
+    assert flat.items() | heap.list([("c", 3)]) == {("a", 1), ("b", 2), ("c", 3)}
+    assert flat.items() ^ heap.list([("a", 1)]) == {("b", 2)}
 
 
 def test_views_follow_the_dict(heap: Heap) -> None:
@@ -200,6 +235,46 @@ def test_other_keys_in_the_same_number_end_an_iteration(heap: Heap) -> None:
     with pytest.raises(RuntimeError, match="dictionary keys changed during iteration"):
         list(iterator)
     assert list(iterator) == []
+
+
+def last(d: Any) -> Any:
+    return [*d][-1]
+
+
+STEPS: dict[str, Callable[[Any, Any], Any]] = {
+    "the same again": lambda d, key: operator.setitem(d, key, d.pop(key)),
+    "the same again, twice": lambda d, key: [operator.setitem(d, key, d.pop(key)) for _ in range(2)],
+    "the last again": lambda d, _: operator.setitem(d, last(d), d.pop(last(d))),
+    "the last again by popitem": lambda d, _: operator.setitem(d, *d.popitem()),
+    "another for the last": lambda d, _: (d.popitem(), operator.setitem(d, f"new {len(d)}", 1)),
+    "all again": lambda d, _: [operator.setitem(d, key, d.pop(key)) for key in [*d]],
+    "nothing": lambda *_: None,
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("at", [0, 1, -1])
+@pytest.mark.parametrize("length", [1, 2, 5, 40])
+def test_keys_deleted_and_set_again_are_noticed_as_by_dict(heap: Heap, step: str, at: int, length: int) -> None:
+    def walk(d: Any) -> Any:
+        seen = []
+        for key in d:
+            seen.append(key)
+            if key == range(length)[at % length]:
+                STEPS[step](d, key)
+        return seen
+
+    # More room than entries, so that neither dict is laid out anew.
+    builtin: dict[Any, Any] = dict.fromkeys(range(length + 60))
+    mine = heap.dict(builtin)
+    for d in (mine, builtin):
+        [d.popitem() for _ in range(60)]
+    expected = outcome(walk, builtin)
+    if step == "all again" and length > 1:
+        # How a dict lays itself out anew is its own affair; that keys changed is noticed.
+        assert outcome(walk, mine)[0] in (expected[0], "RuntimeError")
+    else:
+        assert outcome(walk, mine) == expected
 
 
 def test_exhaustion_is_permanent(heap: Heap) -> None:
@@ -340,8 +415,15 @@ def test_copies(heap: Heap) -> None:
     d["a"].append(2)
     assert shallow == also == {"a": [1, 2]}
     assert deep == {"a": [1]}
-    with pytest.raises(TypeError, match="cannot pickle"):
-        d.__reduce_ex__(2)
+
+
+def test_the_value_of_fromkeys_is_one(heap: Heap) -> None:
+    made = heap.dict().fromkeys("ab", [])
+    assert type(made) is Dict
+    made["a"].append(1)
+    assert made == {"a": [1], "b": [1]}
+    with pytest.raises(TypeError):
+        Dict.fromkeys("ab")  # type: ignore[arg-type,call-arg]
 
 
 def test_proxies_share_what_they_stand_for(heap: Heap) -> None:

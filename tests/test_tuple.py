@@ -23,6 +23,13 @@ class Point(NamedTuple):
     y: int
 
 
+class Wrong:
+    """An index that fails."""
+
+    def __index__(self) -> int:
+        raise LookupError("no index")
+
+
 OPERATIONS: dict[str, Operation] = {
     "first and last": lambda t: (t[0], t[-1]),
     "beyond": lambda t: t[len(t)],
@@ -45,6 +52,12 @@ OPERATIONS: dict[str, Operation] = {
     "add named": lambda t: t + Point(1, 2),
     "add list": lambda t: t + [1],
     "mul": lambda t: [t * n for n in (-1, 0, 1, 3)],
+    "mul float": lambda t: t * 1.5,
+    "mul huge": lambda t: t * 2**63,
+    "mul failing": lambda t: t * Wrong(),
+    "index None": lambda t: t.index(3, None),
+    "index too many": lambda t: t.index(3, 0, 1, 2),
+    "init": lambda t: t.__init__(),
     "rmul": lambda t: 3 * t,
     "order": lambda t: (t < (3, "b"), t <= (), t > (1,), t >= (3,)),
     "order itself": lambda t: (t < t, t <= t),
@@ -153,6 +166,26 @@ def test_slices_and_sums_share_their_elements(heap: Heap) -> None:
         found = next(each for each in part if isinstance(each, List))
         found.append(len(part))
     assert mine[0] == [1, 6, 6, 4]
+
+
+@pytest.mark.parametrize("times", [2**62, 10**14, 2**32, 10**7])
+def test_a_tuple_too_long_for_any_heap(heap: Heap, times: int) -> None:
+    contents: list[tuple[Any, ...]] = [(1,), (1, "a" * 40), ([],)]
+    for content in contents:
+        mine = heap.tuple(content)
+        with pytest.raises(MemoryError):
+            mine * times
+        with pytest.raises(MemoryError):
+            times * mine
+        assert mine == content
+    assert heap.stats().resident_bytes < 2**22
+    assert heap.tuple() * times == ()
+
+
+def test_long_repetitions(heap: Heap) -> None:
+    content: tuple[Any, ...] = (1, [2], "x" * 50)
+    for times in (1, 2, 100, 1_023):
+        assert (heap.tuple(content) * times).to_python() == content * times
 
 
 def test_copies(heap: Heap) -> None:

@@ -1,17 +1,35 @@
 """Views of a Dict: what `keys()`, `values()` and `items()` return. They show what the Dict holds at any time."""
 
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from subduct._native import Tuple
 
 if TYPE_CHECKING:
     from subduct._native import Dict
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
+_T = TypeVar("_T")
 
 
-class DictKeys(KeysView[_K]):
+def _plain_set(items: Iterable[_T]) -> set[_T]:
+    """Make what `&`, `|`, `-` and `^` return: a set, with tuples for Tuples, which are equal but need the heap."""
+    return {item.to_python() if isinstance(item, Tuple) else item for item in items}  # type: ignore[misc]
+
+
+class _DictView:
+    """What all views refuse."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied, as the builtins' views do."""
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
+
+class DictKeys(_DictView, KeysView[_K]):
     """The keys of a Dict, as a set."""
 
     __slots__ = ("_dict",)
@@ -20,6 +38,10 @@ class DictKeys(KeysView[_K]):
         """Show the keys of this Dict."""
         super().__init__(dict_)
         self._dict = dict_
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[_T]) -> set[_T]:
+        return _plain_set(it)
 
     @property
     def mapping(self) -> "MappingProxyType[_K, Any]":
@@ -43,7 +65,7 @@ class DictKeys(KeysView[_K]):
         return f"DictKeys({self._dict!r})"
 
 
-class DictValues(ValuesView[_V]):
+class DictValues(_DictView, ValuesView[_V]):
     """The values of a Dict."""
 
     __slots__ = ("_dict",)
@@ -75,7 +97,7 @@ class DictValues(ValuesView[_V]):
         return f"DictValues({self._dict!r})"
 
 
-class DictItems(ItemsView[_K, _V]):
+class DictItems(_DictView, ItemsView[_K, _V]):
     """The entries of a Dict as tuples of key and value, as a set."""
 
     __slots__ = ("_dict",)
@@ -85,6 +107,10 @@ class DictItems(ItemsView[_K, _V]):
         super().__init__(dict_)
         self._dict = dict_
 
+    @classmethod
+    def _from_iterable(cls, it: Iterable[_T]) -> set[_T]:
+        return _plain_set(it)
+
     @property
     def mapping(self) -> "MappingProxyType[_K, _V]":
         """The Dict, read-only."""
@@ -92,7 +118,7 @@ class DictItems(ItemsView[_K, _V]):
 
     def __contains__(self, item: object) -> bool:
         """Whether the Dict has the key with an equal value. O(1)."""
-        if not isinstance(item, tuple) or len(item) != 2:
+        if not isinstance(item, tuple | Tuple) or len(item) != 2:
             return False
         key, value = item
         try:

@@ -1,12 +1,14 @@
 //! Comparing by value, with proxies and with Python's containers.
 //!
-//! `==` walks both sides with a work list of pairs still to compare. A pair that was met before is taken for equal: if it is not, that
-//! shows elsewhere. So cycles end, and depth overflows no stack.
+//! `==` walks both sides with a work list of pairs still to compare, so depth overflows no stack. A pair that was met before is not
+//! compared again: if it is not equal, that shows elsewhere. A pair inside itself is a cycle, of which the builtins say nothing but
+//! RecursionError; so does a comparison that found nothing unequal apart from it.
 
+use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use subduct_heap::Handle;
 use subduct_heap::object::{Kind, Outgoing, dict};
 
@@ -105,8 +107,18 @@ enum Side<'py> {
     Python(Bound<'py, PyAny>),
 }
 
+impl Side<'_> {
+    fn identity(&self) -> Identity {
+        match self {
+            Side::Ours(node) => Identity::Ours(*node),
+            Side::Theirs(node) => Identity::Theirs(*node),
+            Side::Python(object) => Identity::Python(object.as_ptr().addr()),
+        }
+    }
+}
+
 /// Identity of a right side.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Identity {
     Ours(Node),
     Theirs(Node),
@@ -118,6 +130,24 @@ struct Pair<'py> {
     kind: Kind,
     left: Node,
     right: Side<'py>,
+}
+
+/// How far the comparison of a pair is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It is to be compared. The pair that it was found in, by its number.
+    Found(usize),
+    /// Its own items are compared, or what is in them.
+    Open,
+    /// It is equal, as far as it was not met before.
+    Done,
+}
+
+/// What is still to do.
+enum Task<'py> {
+    Compare(Pair<'py>),
+    /// All in this pair is compared.
+    Leave(Node, Identity),
 }
 
 /// An item of the right side.
@@ -134,10 +164,14 @@ struct Walk<'a, 'py> {
     theirs: Option<&'a Held>,
     our_nodes: Visited<'a>,
     their_nodes: Option<Visited<'a>>,
-    met: FxHashSet<(Node, Identity)>,
+    met: FxHashMap<(Node, Identity), Stage>,
     /// Keeps Python containers that were met from being replaced by others at the same address.
     alive: Vec<Bound<'py, PyAny>>,
-    pairs: Vec<Pair<'py>>,
+    tasks: Vec<Task<'py>>,
+    /// How many pairs were opened.
+    opened: usize,
+    /// Whether a pair was found inside itself.
+    has_cycle: bool,
     turn: Turn,
 }
 
@@ -149,37 +183,63 @@ impl<'a, 'py> Walk<'a, 'py> {
             theirs,
             our_nodes: Visited::new(ours.heap().get().core(), tops),
             their_nodes: theirs.map(|theirs| Visited::new(theirs.heap().get().core(), &[theirs.handle()])),
-            met: FxHashSet::default(),
+            met: FxHashMap::default(),
             alive: Vec::new(),
-            pairs: Vec::new(),
+            tasks: Vec::new(),
+            opened: 0,
+            has_cycle: false,
             turn: Turn::new(),
         }
     }
 
-    /// Adds a pair, unless it was met before.
+    /// Adds a pair found in the one that was opened last, unless it was compared before.
     fn push(&mut self, kind: Kind, left: Node, right: Side<'py>) {
-        let identity = match &right {
-            Side::Ours(node) if *node == left => return,
-            Side::Ours(node) => Identity::Ours(*node),
-            Side::Theirs(node) => Identity::Theirs(*node),
-            Side::Python(object) => Identity::Python(object.as_ptr().addr()),
-        };
+        if matches!(right, Side::Ours(node) if node == left) {
+            return;
+        }
         let (size, met) = ((self.met.len(), self.met.capacity()), &mut self.met);
         turn::grow(self.py, size, 1, |more| met.reserve(more));
-        if self.met.insert((left, identity)) {
-            if let Side::Python(object) = &right {
-                self.alive.push(object.clone());
+        match self.met.insert((left, right.identity()), Stage::Found(self.opened)) {
+            None => {
+                if let Side::Python(object) = &right {
+                    self.alive.push(object.clone());
+                }
             }
-            self.pairs.push(Pair { kind, left, right });
+            Some(Stage::Found(place)) if place == self.opened => return,
+            // Found further up, too; it is compared here first, lest a cycle through both places is taken for none.
+            Some(Stage::Found(_)) => {}
+            Some(stage) => {
+                self.has_cycle |= stage == Stage::Open;
+                self.met.insert((left, right.identity()), stage);
+                return;
+            }
         }
+        self.tasks.push(Task::Compare(Pair { kind, left, right }));
     }
 
     fn run(&mut self) -> PyResult<bool> {
-        while let Some(pair) = self.pairs.pop() {
+        while let Some(task) = self.tasks.pop() {
+            let pair = match task {
+                Task::Compare(pair) => pair,
+                Task::Leave(left, right) => {
+                    self.met.insert((left, right), Stage::Done);
+                    continue;
+                }
+            };
             self.turn.pass(self.py)?;
+            let identity = pair.right.identity();
+            if self.met.insert((pair.left, identity), Stage::Open) == Some(Stage::Done) {
+                self.met.insert((pair.left, identity), Stage::Done);
+                continue;
+            }
+            self.opened += 1;
+            self.tasks.push(Task::Leave(pair.left, identity));
             if !self.compare(&pair)? {
                 return Ok(false);
             }
+        }
+        if self.has_cycle {
+            return Err(PyRecursionError::new_err("maximum recursion depth exceeded in comparison"));
         }
         Ok(true)
     }

@@ -5,16 +5,18 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyGenericAlias, PyTuple, PyType};
+use pyo3::types::{PyDict, PyGenericAlias, PyString, PyTuple, PyType};
 use subduct_heap::object::{dict, outgoing};
 
 use crate::compare;
 use crate::copy_in::prepare;
 use crate::copy_out;
-use crate::held::Held;
+use crate::held::{self, Held};
+use crate::incoming;
 use crate::iterate::{DictIterator, Part};
 use crate::keys::{self, KeyOut};
-use crate::outgoing::{Read, to_object};
+use crate::outgoing::{Read, proxy, to_object};
+use crate::pickle;
 use crate::repr;
 use crate::transfer;
 
@@ -85,6 +87,26 @@ impl Dict {
             self.insert(py, &key, &value)?;
         }
         Ok(())
+    }
+
+    /// Updates from the arguments of update() or of what is called like it.
+    fn merge_arguments(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        other: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        if other.len() > 1 {
+            let given = other.len();
+            return Err(PyTypeError::new_err(format!("{name} expected at most 1 argument, got {given}")));
+        }
+        other.iter().try_for_each(|other| self.merge(py, &other))?;
+        let Some(keywords) = keywords else { return Ok(()) };
+        if keywords.keys().iter().any(|key| !key.is_instance_of::<PyString>()) {
+            return Err(PyTypeError::new_err("keywords must be strings"));
+        }
+        self.merge(py, keywords.as_any())
     }
 
     fn shallow_copy(&self, py: Python<'_>) -> PyResult<Held> {
@@ -221,6 +243,27 @@ impl Dict {
         repr::dict(py, &self.held)
     }
 
+    /// Updates as update() does: so does the builtin's when it is called again.
+    #[pyo3(signature = (*other, **keywords))]
+    fn __init__(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        self.merge_arguments(py, "dict", other, keywords)
+    }
+
+    /// For pickle: a copy of the content as a dict.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        pickle::reduced(&self.to_python(py)?)
+    }
+
+    /// Bytes of the proxy and of the dict itself with its table, without its keys and values.
+    fn __sizeof__(slf: &Bound<'_, Self>) -> PyResult<usize> {
+        Ok(held::proxy_bytes(slf.as_any())? + slf.get().held.run(slf.py(), dict::bytes)?)
+    }
+
     fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
         self.shallow_copy(py).map(Self::new)
     }
@@ -301,14 +344,21 @@ impl Dict {
     /// in one step for other threads; of anything else, what was set before an error stays. O(size of them).
     #[pyo3(signature = (*other, **keywords), text_signature = "($self, other=(), /, **keywords)")]
     fn update(&self, py: Python<'_>, other: &Bound<'_, PyTuple>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-        if other.len() > 1 {
-            let given = other.len();
-            return Err(PyTypeError::new_err(format!("update expected at most 1 argument, got {given}")));
+        self.merge_arguments(py, "update", other, keywords)
+    }
+
+    /// A new Dict of the same heap with the keys that iterable yields, all with the one value. O(size of it).
+    #[pyo3(signature = (iterable, value=None, /))]
+    fn fromkeys(&self, iterable: &Bound<'_, PyAny>, value: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
+        let (py, heap) = (iterable.py(), self.held.heap());
+        let mut value = value.unwrap_or_else(|| py.None().into_bound(py));
+        if let Some(source) = incoming::container(&value) {
+            // Copied once, so that it is one value for all.
+            value = proxy(py, source.kind(), prepare(py, heap, &value)?.hold(py, heap)?)?;
         }
-        for other in other {
-            self.merge(py, &other)?;
-        }
-        keywords.map_or(Ok(()), |keywords| self.merge(py, keywords.as_any()))
+        let made = Self::new(Held::make(py, heap, |op| dict::new(op, 0))?);
+        iterable.try_iter()?.try_for_each(|key| made.insert(py, &key?, &value))?;
+        Ok(made)
     }
 
     /// Removes all entries. O(1) seen from outside.

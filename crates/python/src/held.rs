@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use subduct_heap::object::{Kind, Ref};
 use subduct_heap::{Handle, Op, Retry};
@@ -133,6 +134,15 @@ impl Drop for Held {
             }
         }
     }
+}
+
+/// Bytes of the proxy itself.
+///
+/// # Errors
+/// MemoryError.
+pub fn proxy_bytes(proxy: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let py = proxy.py();
+    py.get_type::<PyAny>().call_method1(intern!(py, "__sizeof__"), (proxy,))?.extract()
 }
 
 /// The object behind `value`, if it is a proxy.

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PySlice, PySliceMethods};
+use pyo3::types::{PySlice, PySliceMethods, PyTuple};
 
 use crate::errors::type_name;
 
@@ -48,11 +48,21 @@ pub fn clamp(at: isize, len: usize) -> usize {
     usize::try_from(at).unwrap_or(0).min(len)
 }
 
-/// A bound as `index(value, start, stop)` takes it: any int, the ends of the range for those that are too large.
+/// The bounds of `index(value, start, stop)`, which are all values where they are missing.
 ///
 /// # Errors
-/// TypeError for what is no int and has no `__index__`.
-pub fn bound(value: &Bound<'_, PyAny>) -> PyResult<isize> {
+/// TypeError for what is no int and has no `__index__`, and for more than two.
+pub fn bounds(given: &Bound<'_, PyTuple>) -> PyResult<(isize, isize)> {
+    if given.len() > 2 {
+        let given = given.len() + 1;
+        return Err(PyTypeError::new_err(format!("index expected at most 3 arguments, got {given}")));
+    }
+    let at = |i: usize, missing: isize| given.get_item(i).map_or(Ok(missing), |value| bound(&value));
+    Ok((at(0, 0)?, at(1, isize::MAX)?))
+}
+
+/// One of them: any int, the ends of the range for those that are too large.
+fn bound(value: &Bound<'_, PyAny>) -> PyResult<isize> {
     let py = value.py();
     match value.extract::<isize>() {
         Ok(bound) => Ok(bound),

@@ -8,13 +8,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
 use subduct_heap::object::dict::{self, Wanted};
 use subduct_heap::object::list::{self, Slice};
 use subduct_heap::object::{Kind, Value, View};
 use subduct_heap::{Op, Retry};
 
 use crate::ahead::Ahead;
+use crate::copy_out;
 use crate::dict::Dict;
 use crate::held::{self, Held};
 use crate::keys::KeyOut;
@@ -179,6 +182,29 @@ impl DictIterator {
         let len = self.held().run(py, dict::len)?;
         Ok(if len == self.len { self.remaining.load(Relaxed) } else { 0 })
     }
+
+    /// For pickle: an iterator over a list of what is still to come, which stays to come here.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let rest = PyList::empty(py);
+        let twin = Self {
+            dict: self.dict.clone_ref(py),
+            part: self.part,
+            backward: self.backward,
+            len: self.len,
+            generation: self.generation,
+            position: AtomicUsize::new(self.position.load(Relaxed)),
+            remaining: AtomicUsize::new(self.remaining.load(Relaxed)),
+            ahead: Ahead::default(),
+        };
+        while let Some(item) = twin.__next__(py)? {
+            rest.append(item)?;
+        }
+        (builtin(py, "iter")?, (rest,)).into_pyobject(py)
+    }
+}
+
+fn builtin<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import(intern!(py, "builtins"))?.getattr(name)
 }
 
 /// Iterates over a List or Tuple, from its start or from its end.
@@ -277,5 +303,15 @@ impl SequenceIterator {
             true => 0,
             false => len.saturating_sub(position),
         })
+    }
+
+    /// For pickle: the builtin's iterator over a plain copy, at the same position.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let position = self.position.load(Relaxed);
+        let start = builtin(py, if self.backward { "reversed" } else { "iter" })?;
+        if position == DONE {
+            return (start, (PyTuple::empty(py),)).into_pyobject(py);
+        }
+        (start, (copy_out::to_python(py, self.proxied(py).1)?,), position).into_pyobject(py)
     }
 }

@@ -29,6 +29,7 @@ mod measure;
 mod number;
 mod outgoing;
 mod path;
+mod pickle;
 mod reader;
 mod repr;
 mod reserved;

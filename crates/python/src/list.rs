@@ -1,6 +1,6 @@
 //! `List`: a mutable sequence in the heap.
 
-use pyo3::exceptions::{PyIndexError, PyMemoryError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyGenericAlias, PyList, PyTuple, PyType};
@@ -16,14 +16,12 @@ use crate::held::{self, Held};
 use crate::index::{self, Index, resolve};
 use crate::iterate::SequenceIterator;
 use crate::outgoing::{Read, to_object};
+use crate::pickle;
 use crate::repr;
 use crate::search;
 use crate::slice;
-use crate::sort;
+use crate::sort::{self, Reverse};
 use crate::transfer;
-
-/// Elements of an iterator that are appended together.
-const BATCH: usize = 256;
 
 /// A list in a heap: a mutable sequence that behaves as the builtin does, errors included. What is stored is copied in, what comes
 /// back are scalars as Python values, and proxies of containers. heap.list() makes one.
@@ -56,36 +54,8 @@ impl List {
         if let Some(elements) = self.elements_of(py, iterable)? {
             return self.append_elements(py, &elements);
         }
-        let mut iterator = iterable.try_iter()?;
-        loop {
-            let (batch, mut failed) = (PyList::empty(py), None);
-            while batch.len() < BATCH && failed.is_none() {
-                match iterator.next() {
-                    Some(Ok(item)) => batch.append(item)?,
-                    Some(Err(error)) => failed = Some(error),
-                    None => break,
-                }
-            }
-            self.append_batch(py, &batch)?;
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            if batch.len() < BATCH {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Appends part of what an iterator yielded. Where something in it cannot be stored, what comes before is appended all the same,
-    /// and the message counts from the element, not from the batch that nobody knows of.
-    fn append_batch(&self, py: Python<'_>, batch: &Bound<'_, PyList>) -> PyResult<()> {
-        match prepare(py, self.held.heap(), batch.as_any()) {
-            Ok(copy) => self.append_elements(py, &copy.hold(py, self.held.heap())?),
-            Err(error) if error.is_instance_of::<PyTypeError>(py) => {
-                batch.iter().try_for_each(|element| self.append(py, &element))
-            }
-            Err(error) => Err(error),
-        }
+        // One by one: an iterator may look at the list that it is about to extend.
+        iterable.try_iter()?.try_for_each(|item| self.append(py, &item?))
     }
 
     /// Appends the elements of a list or tuple of the heap.
@@ -124,8 +94,7 @@ impl List {
     /// A new list with `times` times the elements of this one. O(len * times).
     fn repeated(&self, py: Python<'_>, times: usize) -> PyResult<Self> {
         let made = self.shallow_copy(py, Slice::ALL)?;
-        let total = made.len(py)?.checked_mul(times).filter(|total| isize::try_from(*total).is_ok());
-        total.ok_or_else(|| PyMemoryError::new_err("the list would be too long"))?;
+        transfer::repeated_len(made.len(py)?, times)?;
         made.repeat(py, times)?;
         Ok(made)
     }
@@ -234,7 +203,9 @@ impl List {
         compare::order(slf.as_any(), other, operator)
     }
 
-    fn __add__(&self, other: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// `+`, of lists only. There is no `__radd__`: for `list += List` CPython would call it before `list.__iadd__`, and the name
+    /// would stand for a new List instead of the list that was to grow.
+    fn __concat__(&self, other: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = other.py();
         if !is_list(other) {
             let name = type_name(other);
@@ -248,41 +219,41 @@ impl List {
         Ok(made)
     }
 
-    fn __radd__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = other.py();
-        if !is_list(other) {
-            return Ok(py.NotImplemented().into_bound(py));
-        }
-        let made = match self.elements_of(py, other)? {
-            Some(elements) => Self::concat(py, &elements, &self.held)?,
-            None => {
-                let made = Self::new(Held::make(py, self.held.heap(), |op| list::new(op, 0))?);
-                made.append_all(py, other)?;
-                made.append_elements(py, &self.held)?;
-                made
-            }
-        };
-        Ok(Bound::new(py, made)?.into_any())
+    fn __inplace_concat__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
+        slf.get().append_all(slf.py(), other)?;
+        Ok(slf.clone())
     }
 
-    fn __iadd__(&self, other: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.append_all(other.py(), other)
-    }
-
-    fn __mul__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
+    fn __repeat__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
         self.repeated(py, usize::try_from(times).unwrap_or(0))
     }
 
-    fn __rmul__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
-        self.__mul__(py, times)
-    }
-
-    fn __imul__(&self, py: Python<'_>, times: isize) -> PyResult<()> {
-        self.repeat(py, usize::try_from(times).unwrap_or(0))
+    fn __inplace_repeat__<'py>(slf: &Bound<'py, Self>, times: isize) -> PyResult<Bound<'py, Self>> {
+        let (py, list, times) = (slf.py(), slf.get(), usize::try_from(times).unwrap_or(0));
+        transfer::repeated_len(list.len(py)?, times)?;
+        list.repeat(py, times)?;
+        Ok(slf.clone())
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
         repr::sequence(py, "List", &self.held)
+    }
+
+    /// Replaces the elements by what iterable yields, as the builtin's does when it is called again.
+    #[pyo3(signature = (iterable=None, /))]
+    fn __init__(&self, py: Python<'_>, iterable: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.clear(py)?;
+        iterable.map_or(Ok(()), |iterable| self.append_all(py, iterable))
+    }
+
+    /// For pickle: a copy of the content as a list.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        pickle::reduced(&self.to_python(py)?)
+    }
+
+    /// Bytes of the proxy and of the list itself, without what it refers to.
+    fn __sizeof__(slf: &Bound<'_, Self>) -> PyResult<usize> {
+        Ok(held::proxy_bytes(slf.as_any())? + slf.get().held.run(slf.py(), list::bytes)?)
     }
 
     fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
@@ -355,16 +326,9 @@ impl List {
     }
 
     /// The position of the first element equal to value, in [start, stop); ValueError if there is none. O(len).
-    #[pyo3(signature = (value, start=None, stop=None, /), text_signature = "($self, value, start=0, stop=sys.maxsize, /)")]
-    fn index(
-        &self,
-        py: Python<'_>,
-        value: &Bound<'_, PyAny>,
-        start: Option<&Bound<'_, PyAny>>,
-        stop: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<usize> {
-        let start = start.map_or(Ok(0), index::bound)?;
-        let stop = stop.map_or(Ok(isize::MAX), index::bound)?;
+    #[pyo3(signature = (value, /, *bounds), text_signature = "($self, value, start=0, stop=sys.maxsize, /)")]
+    fn index(&self, py: Python<'_>, value: &Bound<'_, PyAny>, bounds: &Bound<'_, PyTuple>) -> PyResult<usize> {
+        let (start, stop) = index::bounds(bounds)?;
         match search::find(py, &self.held, value, start, stop)? {
             Some(at) => Ok(at),
             None => Err(PyValueError::new_err(format!("{} is not in list", value.repr()?))),
@@ -394,9 +358,9 @@ impl List {
 
     /// Sorts the elements, stably, by what key makes of them. When comparing or key raises, nothing has changed. ValueError when the
     /// list changes meanwhile. O(len log len).
-    #[pyo3(signature = (*, key=None, reverse=false))]
-    fn sort(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>, reverse: bool) -> PyResult<()> {
-        sort::sort(py, self, key, reverse)
+    #[pyo3(signature = (*, key=None, reverse=Reverse::default()), text_signature = "($self, *, key=None, reverse=False)")]
+    fn sort(&self, py: Python<'_>, key: Option<&Bound<'_, PyAny>>, reverse: Reverse) -> PyResult<()> {
+        sort::sort(py, self, key, reverse.is_set(py)?)
     }
 
     /// A list with copies of everything in this one; shared references and cycles are kept. O(size of the content).

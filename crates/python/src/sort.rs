@@ -19,7 +19,8 @@ const RUN: usize = 4096;
 /// `list.sort(key=key, reverse=reverse)`.
 ///
 /// # Errors
-/// What `key` or comparing raises, HeapFull: nothing has changed then. ValueError when the list changed meanwhile.
+/// What `key` or comparing raises, HeapFull: nothing has changed then. ValueError when the list changed meanwhile: it stays as it was
+/// changed.
 pub fn sort(py: Python<'_>, list: &List, key: Option<&Bound<'_, PyAny>>, reverse: bool) -> PyResult<()> {
     let (before, changes) = snapshot(py, list)?;
     let len = before.run(py, list::len)?;
@@ -33,12 +34,40 @@ pub fn sort(py: Python<'_>, list: &List, key: Option<&Bound<'_, PyAny>>, reverse
         })?;
     }
     let order = order(&keys, reverse)?;
+    // What becomes of the keys may change the list, too.
+    drop(keys);
     let sorted = transfer::collect(py, &before, len, |i| order[i])?;
     let replaced = list.held().run(py, |op, object| {
         let sorted = op.handle_get(sorted.handle());
         list::replace_unchanged(op, object, changes, sorted)
     })?;
     replaced.then_some(()).ok_or_else(|| PyValueError::new_err("list modified during sort"))
+}
+
+/// What was given to a sort as `reverse`, if anything.
+#[derive(Default)]
+pub struct Reverse(Option<Py<PyAny>>);
+
+impl FromPyObject<'_, '_> for Reverse {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(value.to_owned().unbind())))
+    }
+}
+
+impl Reverse {
+    /// What this interpreter's own sort takes it for: versions differ in what they refuse.
+    ///
+    /// # Errors
+    /// TypeError, what asking for its value raises.
+    pub fn is_set(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(reverse) = &self.0 else { return Ok(false) };
+        let (sample, options) = (PyList::new(py, [0, 1])?, PyDict::new(py));
+        options.set_item(intern!(py, "reverse"), reverse)?;
+        sample.call_method(intern!(py, "sort"), (), Some(&options))?;
+        sample.get_item(0)?.is_truthy()
+    }
 }
 
 /// A copy of the list, and how often it was changed before.

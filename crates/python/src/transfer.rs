@@ -1,5 +1,6 @@
 //! Moving values between containers of one heap, without Python seeing them.
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use subduct_heap::object::dict::Merge;
 use subduct_heap::object::{Kind, Ref, Scalar, Value, View, list, tuple};
@@ -51,6 +52,15 @@ pub fn length(op: &mut Op<'_>, sequence: Ref) -> Result<usize, Retry> {
         Kind::Tuple => Ok(tuple::len(op, sequence)),
         _ => list::len(op, sequence),
     }
+}
+
+/// Length of a sequence of `len` that is repeated `times` times.
+///
+/// # Errors
+/// MemoryError for what no Python sequence can have.
+pub fn repeated_len(len: usize, times: usize) -> PyResult<usize> {
+    let total = len.checked_mul(times).filter(|total| isize::try_from(*total).is_ok());
+    total.ok_or_else(|| PyMemoryError::new_err("the sequence would be too long"))
 }
 
 /// Sets all entries of a dict in another of the same heap. All or nothing, in one step for other threads.

@@ -1,6 +1,6 @@
 //! `Tuple`: an immutable sequence in the heap.
 
-use pyo3::exceptions::{PyIndexError, PyMemoryError, PyRecursionError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyRecursionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyGenericAlias, PyTuple, PyType};
@@ -17,6 +17,7 @@ use crate::index::{self, Index, Span, resolve};
 use crate::iterate::SequenceIterator;
 use crate::list::List;
 use crate::outgoing::Read;
+use crate::pickle;
 use crate::repr;
 use crate::search;
 use crate::transfer;
@@ -186,20 +187,33 @@ impl Tuple {
         Ok(Bound::new(py, made)?.into_any())
     }
 
-    fn __mul__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
-        let times = usize::try_from(times).unwrap_or(0);
-        let whole = whole(py, &self.held)?;
-        let total = whole.count.checked_mul(times).filter(|total| isize::try_from(*total).is_ok());
-        total.ok_or_else(|| PyMemoryError::new_err("the tuple would be too long"))?;
-        self.assembled(py, &vec![(&self.held, whole); if whole.count == 0 { 0 } else { times }])
-    }
-
-    fn __rmul__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
-        self.__mul__(py, times)
+    fn __repeat__(&self, py: Python<'_>, times: isize) -> PyResult<Self> {
+        let len = self.len(py)?;
+        let total = transfer::repeated_len(len, usize::try_from(times).unwrap_or(0))?;
+        let made = Held::make(py, self.held.heap(), |op| tuple::new(op, total))?;
+        let mut done = 0;
+        while done < total {
+            // Once, and then all that is there, as long as so much is still to come.
+            let (from, count) = if done == 0 { (&self.held, len) } else { (&made, done.min(total - done)) };
+            transfer::fill(py, &made, done, from, Span { start: 0, step: 1, count })?;
+            done += count;
+        }
+        Ok(Self::new(made))
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
         repr::sequence(py, "Tuple", &self.held)
+    }
+
+    /// For pickle: a copy of the content as a tuple.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        pickle::reduced(&self.to_python(py)?)
+    }
+
+    /// Bytes of the proxy and of the tuple itself, without what it refers to.
+    fn __sizeof__(slf: &Bound<'_, Self>) -> PyResult<usize> {
+        let tuple = slf.get().held.run(slf.py(), |op, object| Ok(op.header(object).bytes()))?;
+        Ok(held::proxy_bytes(slf.as_any())? + usize::try_from(tuple)?)
     }
 
     fn __copy__(slf: Py<Self>) -> Py<Self> {
@@ -220,16 +234,9 @@ impl Tuple {
     }
 
     /// The position of the first element equal to value, in [start, stop); ValueError if there is none. O(len).
-    #[pyo3(signature = (value, start=None, stop=None, /), text_signature = "($self, value, start=0, stop=sys.maxsize, /)")]
-    fn index(
-        &self,
-        py: Python<'_>,
-        value: &Bound<'_, PyAny>,
-        start: Option<&Bound<'_, PyAny>>,
-        stop: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<usize> {
-        let start = start.map_or(Ok(0), index::bound)?;
-        let stop = stop.map_or(Ok(isize::MAX), index::bound)?;
+    #[pyo3(signature = (value, /, *bounds), text_signature = "($self, value, start=0, stop=sys.maxsize, /)")]
+    fn index(&self, py: Python<'_>, value: &Bound<'_, PyAny>, bounds: &Bound<'_, PyTuple>) -> PyResult<usize> {
+        let (start, stop) = index::bounds(bounds)?;
         let found = search::find(py, &self.held, value, start, stop)?;
         found.ok_or_else(|| PyValueError::new_err("tuple.index(x): x not in tuple"))
     }

@@ -72,6 +72,18 @@ pub fn shape(op: &mut Op<'_>, mut dict: Ref) -> Result<(usize, u64, usize), Retr
     })
 }
 
+/// Bytes of the dict, of the room for its entries and of its index. O(1).
+///
+/// # Errors
+/// [`Retry`] when another thread is using the dict.
+pub fn bytes(op: &mut Op<'_>, mut dict: Ref) -> Result<usize, Retry> {
+    op.locked(&mut dict, |op, dict| {
+        let table = Table::of(op, *dict);
+        let parts = [Some(*dict), table.entries, table.index];
+        Ok(parts.into_iter().flatten().map(|part| op.header(part).bytes() as usize).sum())
+    })
+}
+
 /// The value of `key`. O(1) expected.
 ///
 /// # Errors
@@ -178,12 +190,14 @@ pub fn take_last<T>(
 ) -> Result<Option<T>, Retry> {
     op.locked(&mut dict, |op, dict| {
         rebuild::give_back(op, dict)?;
+        let end = Table::of(op, *dict).used;
+        let last = table::last_live_before(op, dict, end);
         let mut table = Table::of(op, *dict);
-        let Some(entry) = table.last() else { return Ok(None) };
+        let Some(entry) = last else { return Ok(None) };
         let (key, value) = (table.key(op, entry), table.value(op, entry));
         let taken = read(op, key, value)?;
         let found = find::locate(op, &table, entry);
-        table.erase(op, found);
+        table.pop(op, found);
         Ok(Some(taken))
     })
 }

@@ -59,6 +59,17 @@ pub fn len(op: &mut Op<'_>, mut list: Ref) -> Result<usize, Retry> {
     op.reading(&mut list, |op, list| Ok(Body::of(op, *list).len))
 }
 
+/// Bytes of the list and of the room for its items. O(1).
+///
+/// # Errors
+/// [`Retry`] when another thread is using the list.
+pub fn bytes(op: &mut Op<'_>, mut list: Ref) -> Result<usize, Retry> {
+    op.locked(&mut list, |op, list| {
+        let parts = [Some(*list), Body::of(op, *list).items];
+        Ok(parts.into_iter().flatten().map(|part| op.header(part).bytes() as usize).sum())
+    })
+}
+
 /// Item `i`, if there is one. O(1).
 ///
 /// # Errors
@@ -76,9 +87,11 @@ pub fn get(op: &mut Op<'_>, mut list: Ref, i: usize) -> Result<Option<Value>, Re
 /// [`Retry`] when there is no room or another thread is using the list; it has not changed then.
 pub fn set(op: &mut Op<'_>, mut list: Ref, i: usize, item: &Scalar<'_>) -> Result<bool, Retry> {
     op.locked(&mut list, |op, list| {
-        let Some(items) = Body::of(op, *list).slot(i) else { return Ok(false) };
+        let body = Body::of(op, *list);
+        let Some(items) = body.slot(i) else { return Ok(false) };
         let item = item.materialise(op)?;
         op.store(items, i, item);
+        items::set_len(op, *list, body.len);
         Ok(true)
     })
 }
@@ -205,6 +218,7 @@ pub fn reverse(op: &mut Op<'_>, mut list: Ref) -> Result<(), Retry> {
             }
         });
         *list = refs[0];
+        items::set_len(op, *list, body.len);
         Ok(())
     })
 }

@@ -7,7 +7,8 @@
 //! a run may be one that an end held once: it is short of the run's end then, but never beyond it, since what was
 //! removed stays so until the whole table is written anew.
 //!
-//! The last entry used is always live: a run at the end is cut off.
+//! A run at the end stays, too: were its positions used again, an iterator that is behind them would not see what is
+//! inserted there. Only taking the last entry out gives positions back, as in CPython ([`Table::pop`]).
 
 use super::index;
 use crate::mutator::Op;
@@ -69,11 +70,6 @@ impl Table {
         self.len < self.used
     }
 
-    /// The entry inserted last.
-    pub(super) fn last(&self) -> Option<usize> {
-        self.used.checked_sub(1)
-    }
-
     fn entries(&self) -> Ref {
         self.entries.expect("a dict with a used entry has a table")
     }
@@ -117,20 +113,12 @@ impl Table {
 
     /// Removes a live entry.
     pub(super) fn erase(&mut self, op: &mut Op<'_>, found: Found) {
-        if self.len == 1 && self.index.is_some() {
-            // The last one of what was a large table: this gives the memory back and takes none.
-            return install(op, self.dict, None, None, 0, 0);
-        }
-        if let (Some(index), Some(slot)) = (self.index, found.slot) {
-            index::remove(op, index, slot);
+        if self.is_given_back(op, found) {
+            return;
         }
         let entry = found.entry;
         let in_front = if entry == 0 { 0 } else { self.run_with_end_at(op, entry - 1) };
-        if entry + 1 == self.used {
-            op.clear_slots(self.entries(), 2 * entry, 2);
-            return self.set_counts(op, self.len - 1, entry - in_front);
-        }
-        let behind = self.run_with_end_at(op, entry + 1);
+        let behind = if entry + 1 == self.used { 0 } else { self.run_with_end_at(op, entry + 1) };
         op.store(self.entries(), 2 * entry, Value::DELETED);
         let run = in_front + 1 + behind;
         self.set_value(op, entry, hint(1));
@@ -142,6 +130,30 @@ impl Table {
             self.set_value(op, entry, hint(behind as i64 + 1));
         }
         self.set_counts(op, self.len - 1, self.used);
+    }
+
+    /// Removes the last live entry, and the positions from its own on.
+    pub(super) fn pop(&mut self, op: &mut Op<'_>, found: Found) {
+        if self.is_given_back(op, found) {
+            return;
+        }
+        op.clear_slots(self.entries(), 2 * found.entry, 2);
+        self.set_counts(op, self.len - 1, found.entry);
+    }
+
+    /// Removes the place of an entry in the index. The last entry of what was a large table goes with the table: that
+    /// gives memory back and takes none.
+    fn is_given_back(&self, op: &mut Op<'_>, found: Found) -> bool {
+        let Some(index) = self.index else { return false };
+        if self.len == 1 {
+            install(op, self.dict, None, None, 0, 0);
+            bump_generation(op, self.dict);
+            return true;
+        }
+        if let Some(slot) = found.slot {
+            index::remove(op, index, slot);
+        }
+        false
     }
 
     /// Length of the run of removed entries that has `entry` as its first or last; 0 if that is live.

@@ -72,7 +72,6 @@ fn check_table(heap: &Heap, dict: Handle) {
     for start in (0..used.max(slots)).step_by(256) {
         on(heap, dict, |op, object| {
             let table = Table::of(op, object);
-            assert!(table.last().is_none_or(|last| table.is_live(op, last)), "the last entry used is live");
             for entry in (start..used.min(start + 256)).filter(|entry| table.is_live(op, *entry)) {
                 assert_eq!(find::locate(op, &table, entry).slot.is_some(), table.index.is_some());
                 live += 1;
@@ -360,6 +359,29 @@ fn only_what_changes_positions_changes_the_generation() {
     let before = generation();
     on(&heap, dict, clear);
     assert_ne!(generation(), before);
+}
+
+#[test]
+fn a_position_is_used_again_only_after_its_entry_was_popped() {
+    let heap = calm_heap();
+    for len in [1, 3, 8, 9, 300] {
+        let dict = keep(&heap, |op| new(op, 2 * len));
+        (0..len as i64).for_each(|i| assert_eq!(put(&heap, dict, &Plain::Int(i), &Plain::None), None));
+        let last = Plain::Int(len as i64 - 1);
+        let before = on(&heap, dict, shape);
+        take(&heap, dict, &last);
+        put(&heap, dict, &last, &Plain::None);
+        let after = on(&heap, dict, shape);
+        let is_laid_out_anew = after.1 != before.1;
+        assert!(is_laid_out_anew || after == (len, before.1, len + 1), "{len}: {before:?}, {after:?}");
+        check_table(&heap, dict);
+        pop(&heap, dict);
+        put(&heap, dict, &last, &Plain::None);
+        if !is_laid_out_anew {
+            assert_eq!(on(&heap, dict, shape), after, "{len}");
+        }
+        check_table(&heap, dict);
+    }
 }
 
 #[test]

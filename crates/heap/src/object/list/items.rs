@@ -85,7 +85,9 @@ fn renew(op: &mut Op<'_>, list: &mut Ref, new: Ref, at: usize, cut: usize) -> Re
     let [moved, _, new] = refs;
     *list = moved;
     install(op, moved, Some(new));
-    set_len(op, moved, body.len - cut);
+    if cut > 0 {
+        set_len(op, moved, body.len - cut);
+    }
     new
 }
 

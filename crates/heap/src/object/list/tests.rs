@@ -207,6 +207,34 @@ fn a_list_of_four_takes_72_bytes_however_it_is_filled() {
 }
 
 #[test]
+fn whatever_changes_a_list_counts() {
+    let heap = calm_heap();
+    let list = keep(&heap, |op| new(op, 0));
+    let count = || on(&heap, list, |op, object| Ok(op.changes(object)));
+    let item = Plain::Int(7);
+    type Change = fn(&mut Op<'_>, Ref) -> Result<(), Retry>;
+    let changing: [(&str, Change); 8] = [
+        ("push", |op, list| push(op, list, &Scalar::Int(1))),
+        ("insert", |op, list| insert(op, list, 0, &Scalar::Int(2))),
+        ("set", |op, list| set(op, list, 0, &Scalar::Int(3)).map(drop)),
+        ("splice", |op, list| splice(op, list, 0, 1, &[Scalar::Int(4)])),
+        ("reverse", reverse),
+        ("remove", |op, list| remove(op, list, 0).map(drop)),
+        ("truncate", |op, list| truncate(op, list, 0)),
+        ("clear", clear),
+    ];
+    for (name, change) in changing {
+        on(&heap, list, |op, object| push(op, object, &item.scalar()));
+        let before = count();
+        on(&heap, list, change);
+        assert_ne!(count(), before, "{name}");
+    }
+    let before = count();
+    read_all(&heap, list);
+    assert_eq!(count(), before);
+}
+
+#[test]
 fn a_list_gives_memory_back_when_most_of_it_is_removed() {
     let heap = calm_heap();
     let filled = || {
