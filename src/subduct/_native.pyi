@@ -105,6 +105,7 @@ class HeapFull(MemoryError):  # noqa: N818
     live_bytes: int
     resident_bytes: int
     budget_bytes: int
+    reserve_bytes: int
 
 class HeapClosed(RuntimeError):  # noqa: N818
     """The heap was closed, or belongs to the process this one was forked from."""

@@ -15,6 +15,8 @@ pub mod collector;
 #[cfg(not(loom))]
 pub mod compact;
 #[cfg(not(loom))]
+mod delivery;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod fork;

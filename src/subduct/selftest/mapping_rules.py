@@ -212,6 +212,7 @@ def peek_efault() -> None:
     source="measured",
     since=(5, 13),
     known_bug=KnownBug((6, 15), None),
+    used_by=UsedBy.HEAP,
 )
 def locked_memory() -> None:
     before = status_bytes("VmLck")

@@ -10,6 +10,9 @@ use crate::object::{Header, Ref};
 use crate::space::layout::{POPULATE_BYTES, REGION_BYTES, block_of};
 use crate::space::{RegionId, Role, Shortage, Space, Window};
 
+/// What evacuating a window has to give back at least: a quarter of a region.
+const WORTHWHILE_BYTES: u64 = REGION_BYTES / 4;
+
 /// How eagerly to evacuate.
 #[derive(Clone, Copy, Debug)]
 pub struct Eagerness {
@@ -102,8 +105,7 @@ pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
     for pair in plan.sources.windows(2) {
         mover.space.regions.get(pair[0]).set_head(pair[1]);
     }
-    plan.sparse_bytes_left = sparse_bytes(mover, eagerness.live_share_max)
-        .saturating_sub(plan.sources.iter().map(|id| dead_bytes(&mover.space, *id)).sum());
+    plan.sparse_bytes_left = sparse_bytes(mover, eagerness.live_share_max, &plan.sources);
     for id in &plan.sources {
         mover.space.regions.get(*id).set_role(Role::Source);
         mover.forwarding.set_moving(*id, true);
@@ -147,10 +149,17 @@ fn dead_bytes(space: &Space, id: RegionId) -> u64 {
     region.resident_bytes().saturating_sub(region.live_bytes())
 }
 
-/// What could be gained by evacuating everything of which at most `live_share` is alive.
-fn sparse_bytes(mover: &Mover, live_share: f64) -> u64 {
-    let all = Window::ALL.into_iter().flat_map(|window| candidates(&mover.space, window));
-    all.filter(|(_, share)| *share <= live_share).map(|(id, _)| dead_bytes(&mover.space, id)).sum()
+/// What could be gained by evacuating everything of which at most `live_share` is alive, after this cycle evacuates `sources`.
+fn sparse_bytes(mover: &Mover, live_share: f64, sources: &[RegionId]) -> u64 {
+    let space = &mover.space;
+    let of_window = |window| {
+        let all = candidates(space, window).filter(|(_, share)| *share <= live_share);
+        let all: u64 = all.map(|(id, _)| dead_bytes(space, id)).sum();
+        let sources = sources.iter().filter(|id| space.geometry().window_of(id.start()) == window);
+        let left = all.saturating_sub(sources.map(|id| dead_bytes(space, *id)).sum());
+        if left < WORTHWHILE_BYTES { 0 } else { left }
+    };
+    Window::ALL.into_iter().map(of_window).sum()
 }
 
 fn sparsest_first(candidates: &mut [(RegionId, f64)]) {
@@ -186,8 +195,7 @@ fn choose(
         .iter()
         .map(|(id, _)| space.regions.get(*id))
         .fold((0, 0), |(live, resident), region| (live + region.live_bytes(), resident + region.resident_bytes()));
-    if !eagerness.always && live + REGION_BYTES / 4 > resident {
-        // Moving everything would not give back even a quarter of a region.
+    if !eagerness.always && live + WORTHWHILE_BYTES > resident {
         chosen.clear();
     }
     chosen.sort_unstable_by_key(|(id, _)| *id);

@@ -1,0 +1,140 @@
+//! A full heap: it says so without a collection that cannot help, and never without one that can.
+
+use subduct_heap::object::{Scalar, list, outgoing, tuple};
+use subduct_heap::{Delivery, Error, Handle, Heap, Options};
+
+const BUDGET: u64 = 16 << 20;
+
+fn heap(delivery: Delivery) -> (Heap, Handle) {
+    let options = Options { budget_bytes: BUDGET, delivery: Some(delivery), verify: true, ..Options::default() };
+    let heap = Heap::new(options).unwrap();
+    let kept = heap.run(|op| list::new(op, 200_000).and_then(|kept| op.handle_new(kept))).unwrap();
+    (heap, kept)
+}
+
+/// Adds a tuple of some hundred bytes.
+fn push(heap: &Heap, kept: Handle) -> Result<(), Error> {
+    heap.run(|op| {
+        let item = tuple::new(op, 30).and_then(|item| op.handle_new(item))?;
+        let pushed = list::push(op, op.handle_get(kept), &Scalar::Object(item));
+        op.handle_pass(item);
+        pushed
+    })
+}
+
+/// Fills the heap until it says twice in a row that it is full; how many items fit.
+fn fill(heap: &Heap, kept: Handle) -> usize {
+    let mut refused = 0;
+    while refused < 2 {
+        match push(heap, kept) {
+            Ok(()) => refused = 0,
+            Err(Error::Full { requested, budget, reserve, .. }) => {
+                assert!(requested > 0 && budget == BUDGET && reserve > 0);
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    heap.run(|op| list::len(op, op.handle_get(kept))).unwrap()
+}
+
+fn cycles(heap: &Heap) -> u64 {
+    heap.stats().unwrap().cycles
+}
+
+#[test]
+fn a_full_heap_says_so_again_and_again_without_a_cycle() {
+    for delivery in Delivery::ALL {
+        let (heap, kept) = heap(delivery);
+        fill(&heap, kept);
+        let before = cycles(&heap);
+        for _ in 0..100 {
+            assert!(matches!(push(&heap, kept), Err(Error::Full { .. })));
+            // Reading makes handles, and dropping them releases nothing.
+            let item = heap.run(|op| {
+                let first = list::get(op, op.handle_get(kept), 0)?.expect("a full heap has items");
+                outgoing(op, first)
+            });
+            let Ok(subduct_heap::object::Outgoing::Container(_, item)) = item else { panic!("{item:?}") };
+            heap.drop_handle(item);
+        }
+        assert_eq!(cycles(&heap), before, "{delivery}");
+        let large = vec![0; 4 << 20];
+        let too_large = heap.run(|op| list::push(op, op.handle_get(kept), &Scalar::Bytes(&large)));
+        assert!(matches!(too_large, Err(Error::Full { .. })));
+        heap.verify().unwrap();
+    }
+}
+
+#[test]
+fn fullness_ends_with_what_is_overwritten_removed_or_dropped() {
+    type Release = fn(&Heap, Handle);
+    let releases: [(&str, Release); 3] = [
+        ("overwritten", |heap, kept| {
+            for number in 0..5_000 {
+                heap.run(|op| list::set(op, op.handle_get(kept), number, &Scalar::None).map(drop)).unwrap();
+            }
+        }),
+        ("removed", |heap, kept| {
+            heap.run(|op| list::truncate(op, op.handle_get(kept), 1_000)).unwrap();
+        }),
+        ("dropped", |heap, kept| heap.drop_handle(kept)),
+    ];
+    for delivery in Delivery::ALL {
+        for (name, release) in releases {
+            let (heap, kept) = heap(delivery);
+            fill(&heap, kept);
+            let other = heap.run(|op| list::new(op, 0).and_then(|other| op.handle_new(other)));
+            release(&heap, kept);
+            let other = match other {
+                Ok(other) => other,
+                Err(Error::Full { .. }) => {
+                    heap.run(|op| list::new(op, 0).and_then(|other| op.handle_new(other))).unwrap()
+                }
+                Err(error) => panic!("{error}"),
+            };
+            for _ in 0..1_000 {
+                push(&heap, other).unwrap_or_else(|error| panic!("{name}, {delivery}: {error}"));
+            }
+            heap.verify().unwrap();
+        }
+    }
+}
+
+#[test]
+fn garbage_of_failed_attempts_is_found_again() {
+    let (heap, kept) = heap(Delivery::Software);
+    fill(&heap, kept);
+    heap.run(|op| list::truncate(op, op.handle_get(kept), 10_000)).unwrap();
+    heap.collect().unwrap();
+    // Attempts that use up what is free and fail.
+    let fails = |heap: &Heap| {
+        heap.run(|op| {
+            for _ in 0..100_000 {
+                tuple::new(op, 200)?;
+            }
+            Ok(())
+        })
+    };
+    for _ in 0..3 {
+        assert!(matches!(fails(&heap), Err(Error::Full { .. })));
+        for _ in 0..500 {
+            push(&heap, kept).unwrap();
+        }
+    }
+    heap.verify().unwrap();
+}
+
+#[test]
+fn the_estimate_of_what_is_alive_lies_between_nothing_and_the_most() {
+    let (heap, kept) = heap(Delivery::Software);
+    for _ in 0..10_000 {
+        push(&heap, kept).unwrap();
+    }
+    let stats = heap.stats().unwrap();
+    assert!(stats.live_estimate_bytes <= stats.live_bytes_max, "{stats:?}");
+    assert!(stats.live_bytes_max >= 10_000 * 31 * 8, "{stats:?}");
+    heap.collect().unwrap();
+    let stats = heap.stats().unwrap();
+    assert!(stats.live_bytes_max >= stats.live_bytes && stats.live_estimate_bytes >= stats.live_bytes, "{stats:?}");
+}
