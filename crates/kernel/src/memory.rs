@@ -196,7 +196,7 @@ impl Reservation {
     /// None expected on a writable mapping of a memfd, but for filters on system calls.
     pub fn remove_pages(&self, address: usize, length: usize) -> Result<()> {
         self.check(address, length);
-        // [kernel.madvise.remove]
+        // [kernel.memfd.remove]
         unlocked(address, length, || advise(address, length, libc::MADV_REMOVE, "madvise(MADV_REMOVE)"))
     }
 

@@ -233,7 +233,7 @@ def dontneed_keeps_pages() -> None:
     "memfd.remove",
     "MADV_REMOVE punches the pages of a mapping out of the file.",
     source="madvise(2)",
-    used_by=UsedBy.BINDINGS,
+    used_by=UsedBy.HEAP,
 )
 def remove() -> None:
     file = memfd(3)
