@@ -214,6 +214,14 @@ REGISTERED_CASES: dict[str, tuple[Call, ...]] = {
         anonymous(20, 4), register(22, 2, RegisterMode.MISSING | RegisterMode.WP), register(20, 4, RegisterMode.MISSING),
         unregister(20, 4), register(20, 4, RegisterMode.MISSING),
     ),
+    "registered pages move to where they continue what is registered": (
+        anonymous(20, 2), register(20, 2, RegisterMode.MISSING), anonymous(30, 1), register(30, 1, RegisterMode.MISSING),
+        move(30, 1, 22),
+    ),
+    "a refused write counts as one for merging": (
+        anonymous(20, 2), register(20, 2, RegisterMode.MISSING), call("poke", at(20), 1), move(21, 1, 22),
+        file(30, 2, 0, PRIVATE), call("ftruncate", FD, PAGE), call("poke", at(31), 1), move(31, 1, 32),
+    ),
     "pages beyond the file cannot be filled": (
         file(20, 4, 2), call("ftruncate", FD, 4 * PAGE), register(20, 4, _BOTH), call("uffd_copy", UFFD, at(21), [1, 2], 0),
         call("uffd_copy", UFFD, at(22), [1], 0), call("uffd_zeropage", UFFD, at(22), PAGE, 0),

@@ -180,6 +180,8 @@ MUTATIONS = (
     having("mremap.account-spills"),
     without("mremap.old-stays-registered"),
     without("mremap.new-unregistered"),
+    having("mremap.registered-apart"),
+    without("mremap.registered-apart"),
     without("mremap.unwritten-reindexed"),
     without("mremap.growth-merges"),
     without("merge.written-into-unwritten"),

@@ -120,6 +120,19 @@ def test_registering_again_without_write_protection(version: str, error: int | N
         assert space.uffd_register(4, view, 4 * PAGE, RegisterMode.MISSING)
 
 
+@pytest.mark.parametrize(("version", "error"), [("7.0", errno.EINVAL), ("7.1", errno.EFAULT)])
+def test_pages_beyond_the_file_cannot_be_continued(version: str, error: int) -> None:
+    space = AddressSpace(version)
+    fd = space.memfd_create(3)
+    space.ftruncate(fd, PAGE)
+    view = space.mmap(0, 2 * PAGE, Prot.READ | Prot.WRITE, MapFlag.SHARED, fd)
+    space.userfaultfd(4)
+    space.uffd_register(4, view, 2 * PAGE, RegisterMode.MINOR)
+    with pytest.raises(RefusedCall) as raised:
+        space.uffd_continue(view + PAGE, PAGE)
+    assert raised.value.errno == error
+
+
 @pytest.mark.parametrize(("version", "shared"), [("7.0", errno.EFAULT), ("7.1", errno.ENOMEM)])
 def test_pages_beyond_the_file_cannot_be_filled(version: str, shared: int) -> None:
     for kind, error in ((MapFlag.SHARED, shared), (MapFlag.PRIVATE, errno.EFAULT)):

@@ -168,6 +168,19 @@ def test_what_moves_beside_the_mapping_that_had_it(version: str, mappings: list[
     assert [mapping.start for mapping in space.mappings] == [OLD, NEW]
 
 
+@pytest.mark.parametrize(("version", "mappings"), [("7.2", [OLD]), ("7.3", [OLD, OLD + 4 * PAGE])])
+def test_what_is_registered_arrives_beside_what_is_registered(version: str, mappings: list[int]) -> None:
+    """Where it is merged, the registration of the whole ends with that of what moved."""
+    space = space_with(version, ANONYMOUS)
+    space.mmap(NEW, PAGE, Prot.READ | Prot.WRITE, ANONYMOUS | MapFlag.FIXED)
+    space.userfaultfd(UFFD)
+    space.uffd_register(UFFD, OLD, 4 * PAGE, RegisterMode.MISSING)
+    space.uffd_register(UFFD, NEW, PAGE, RegisterMode.MISSING)
+    space.mremap(NEW, PAGE, PAGE, MOVE, OLD + 4 * PAGE)
+    assert [mapping.start for mapping in space.mappings] == mappings
+    assert (next(space.mappings).registration is not None) is (version == "7.3")
+
+
 @pytest.mark.parametrize(("version", "charged"), [("6.12", True), ("6.15", False), ("6.18", True)])
 def test_the_charge_of_the_old_range(version: str, charged: bool) -> None:
     space = space_with(version, ANONYMOUS)

@@ -164,7 +164,13 @@ USERFAULTFD_RULES = (
     Rule("uffd.continue-missing", EINVAL, "This version has no UFFDIO_CONTINUE for shared memory.", "userfaultfd(2)", until=_MINOR_SHMEM),
     Rule("uffd.continue-kind", EINVAL, "UFFDIO_CONTINUE on memory that has no page cache.", "UFFDIO_CONTINUE(2const)"),
     Rule("uffd.continue-hole", EFAULT, "The page is not in the page cache: nobody wrote it.", "UFFDIO_CONTINUE(2const)"),
-    Rule("uffd.continue-beyond-file", EINVAL, "The page is beyond the end of the file.", "mfill_atomic_pte_continue()"),
+    Rule(
+        "uffd.continue-beyond-file",
+        EINVAL,
+        "The page is beyond the end of the file; later, such a page is a hole as any other.",
+        "mfill_atomic_pte_continue(); seen on Debian's 7.0.13, and not on its 7.1.13",
+        until=_SHARED_FILL,
+    ),
     Rule("uffd.fill-beyond-file", EFAULT, "The page is beyond the end of the file.", "mfill_atomic_install_pte()"),
     Rule(
         "uffd.fill-beyond-shared-file",

@@ -221,7 +221,10 @@ def _move(state: State, request: Request) -> None:
     if mapping.anonymous and mapping.anon is None and state.book.holds("mremap.unwritten-reindexed"):
         moved.index = new // PAGE
     apart = mapping if request.keeps_old and not state.book.holds("mremap.merges-with-source") else None
-    moved = state.layout.add_merged(moved, apart=apart)
+    if _loses_registration(moved) and state.book.holds("mremap.registered-apart"):
+        state.layout.add(moved)
+    else:
+        moved = state.layout.add_merged(moved, apart=apart)
     state.steps += _move_entries(state, request, new, moved)
     _drop_registration(state, moved)
     if VmFlag.LOCKED in moved.flags and (not request.keeps_old or state.book.holds("mremap.locked-leak")):
@@ -267,10 +270,12 @@ def _begins_table(state: State, mapping: Mapping, address: int) -> bool:
 
 
 def _drop_registration(state: State, moved: Mapping) -> None:
-    registration = moved.registration
-    told = registration is not None and Feature.EVENT_REMAP in registration.features
-    if not told and state.book.holds("mremap.new-unregistered"):
+    if _loses_registration(moved) and state.book.holds("mremap.new-unregistered"):
         moved.registration = None
+
+
+def _loses_registration(moved: Mapping) -> bool:
+    return moved.registration is not None and Feature.EVENT_REMAP not in moved.registration.features
 
 
 def _leave_old(state: State, request: Request, moved: Mapping) -> None:

@@ -161,6 +161,13 @@ MREMAP_RULES = (
         "The moved mapping loses its registration with userfaultfd, unless the descriptor has EVENT_REMAP.",
         "mremap_userfaultfd_prep()",
     ),
+    Rule(
+        "mremap.registered-apart",
+        None,
+        "A mapping that loses its registration with userfaultfd by moving is not merged where it arrives.",
+        "seen on Debian's 7.3.4, and not on its 7.2.13",
+        since=_MENDED,
+    ),
     Rule("mremap.unwritten-reindexed", None, "Private memory that was never written may merge where it is moved to.", "copy_vma()"),
     Rule(
         "mremap.growth-merges",
