@@ -221,10 +221,12 @@ def test_whose_rules_they_are(name: str, rules: str, said: str) -> None:
 
 def test_what_becomes_of_locked_memory() -> None:
     locked = (*MOVE, "--locked", *COSTS)
-    old, new = (explained(*locked, "--kernel", version)["locking"] for version in ("6.12", "6.18"))
+    old, new, mended = (explained(*locked, "--kernel", version)["locking"] for version in ("6.12", "6.18", "7.3"))
     assert any("unlocks" in sentence for sentence in old)
     assert not any("once more" in sentence for sentence in old)
-    assert any("once more, and for ever. (from 6.15)" in sentence for sentence in new)
+    assert any("once more, and for ever. (from 6.15, before 7.3)" in sentence for sentence in new)
+    assert any("unlocks only the part" in sentence for sentence in mended)
+    assert not any("once more" in sentence for sentence in mended)
     assert "counts the moved pages as locked once more" in " ".join(explain(*locked, "--kernel", "6.18").split())
     plain = ("mremap", "--mapping", "memfd-shared", "--size", "8KiB", "--locked", "--kernel", "6.18", *COSTS)
     assert explained(*plain, "--flags", "MAYMOVE,FIXED")["locking"] == ["The new range is locked, as the old one was."]

@@ -16,7 +16,8 @@ import pytest
 
 from harness.source import ROOT
 from kernels import archive, guest, tools
-from kernels.archive import Archive, Kernel
+from kernels.__main__ import _parse
+from kernels.archive import Archive, Kernel, image_below, parts
 from kernels.boot import Guest
 from kernels.column import CHECKS, Column
 from kernels.failure import KernelsError
@@ -24,7 +25,7 @@ from kernels.series import SERIES, Series, newest, widened
 from kernels.table import document, text
 
 DOCUMENT = ROOT / "docs" / "kernels.md"
-HEADINGS = ["5.10", "6.1", "6.12", "host"]
+HEADINGS = [*(series.version for series in SERIES), "host"]
 # A table older than half a year speaks of kernels that nobody runs any more.
 MOST_DAYS = 180
 
@@ -89,10 +90,13 @@ def test_the_newest_full_image_is_chosen() -> None:
         "linux-image-6.12.117+deb12-amd64",
         "linux-image-6.12-amd64",
         "linux-image-5.10.0-32-amd64",
+        "linux-image-7.2.12+deb14-amd64",
+        "linux-image-7.2.13+deb14-amd64",
     ]
     assert newest(Series("6.1"), names) == "linux-image-6.1.0-56-amd64"
     assert newest(Series("6.12"), names) == "linux-image-6.12.117+deb12-amd64"
     assert newest(Series("5.10"), names) == "linux-image-5.10.0-32-amd64"
+    assert newest(Series("7.2"), names) == "linux-image-7.2.13+deb14-amd64"
     assert newest(Series("5.1"), names) is None
 
 
@@ -109,9 +113,42 @@ def test_an_unpacked_kernel_is_taken_from_the_cache(tmp_path: Path) -> None:
     home = tmp_path / "images" / "6.1"
     home.mkdir(parents=True)
     (home / "kernel.json").write_text(json.dumps({"release": "6.1.0-56-amd64", "package_version": "6.1.192-2"}))
+    (home / "root" / "boot").mkdir(parents=True)
+    (home / "root" / "boot" / "vmlinuz-6.1.0-56-amd64").touch()
     kernel = Archive(tmp_path).kernel(Series("6.1"))
     assert (kernel.release, kernel.package_version) == ("6.1.0-56-amd64", "6.1.192-2")
     assert kernel.image == home / "root" / "boot" / "vmlinuz-6.1.0-56-amd64"
+
+
+def test_an_image_is_found_where_debian_has_put_it(tmp_path: Path) -> None:
+    release = "7.2.13+deb14-amd64"
+    with pytest.raises(KernelsError, match=rf"{re.escape(release)} have no image: not boot/vmlinuz-"):
+        image_below(tmp_path, release)
+    for place in (f"usr/lib/modules/{release}/vmlinuz", f"boot/vmlinuz-{release}"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+        assert image_below(tmp_path, release) == Path(place)
+
+
+DEPENDS = """\
+linux-image-7.2.13+deb14-amd64
+  PreDepends: linux-base
+ |Depends: dracut
+  Depends: <linux-initramfs-tool>
+    dracut
+  Depends: kmod
+  Depends: linux-base-7.2.13+deb14-amd64
+  Depends: linux-modules-7.2.13+deb14-amd64
+"""
+
+
+def test_the_packages_that_an_image_was_split_into_come_with_it() -> None:
+    release = "7.2.13+deb14-amd64"
+    assert parts(release, DEPENDS) == [f"linux-base-{release}", f"linux-modules-{release}"]
+    assert parts("6.1.0-56-amd64", "linux-image-6.1.0-56-amd64\n  Depends: kmod\n") == []
+    lacking = DEPENDS.replace(f"linux-modules-{release}", f"<linux-modules-{release}>")
+    with pytest.raises(KernelsError, match=rf"^no suite has linux-modules-{re.escape(release)}, without which"):
+        parts(release, lacking)
 
 
 def test_an_ordinary_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +178,9 @@ def test_the_older_suites_come_from_this_machines_mirror(monkeypatch: pytest.Mon
         ("mirror:/debian/", "bullseye"),
         ("mirror:/debian/", "bookworm"),
         ("mirror:/debian/", "bookworm-backports"),
+        ("mirror:/debian/", "trixie-backports"),
+        ("mirror:/debian/", "testing"),
+        ("mirror:/debian/", "sid"),
     ]
     monkeypatch.setattr(archive, "_codename", lambda: "noble")
     with pytest.raises(KernelsError, match="noble"):
@@ -284,10 +324,8 @@ def test_a_kernel_that_is_always_broken_did_not_come_up(tmp_path: Path) -> None:
 
 
 def test_the_document_has_the_table() -> None:
-    columns = [
-        column(heading, release)
-        for heading, release in zip(HEADINGS, ("5.10.0", "6.1.0", "6.12.1", "6.18.4"), strict=True)
-    ]
+    releases = {"5.10": "5.10.0", "6.1": "6.1.0", "7.2": "7.2.13", "host": "6.18.4"}
+    columns = [column(heading, release) for heading, release in releases.items()]
     written = document(columns, version="1.2.3", day=date(2026, 1, 2), seconds=5)
     assert "found on 2026-01-02 with subduct 1.2.3." in written
     rows = table(written)
@@ -316,10 +354,23 @@ def test_the_document_shows_where_the_rule_was_widened() -> None:
     assert rows[""] == HEADINGS
     for heading, release in zip(HEADINGS, rows["release"], strict=True):
         assert heading == "host" or release.startswith(f"{heading}.")
-    assert rows["DONTUNMAP of a shared memfd"] == ["refused (EINVAL)", *["accepted"] * 3]
-    assert rows["DONTUNMAP of a perf ring"] == ["refused (EINVAL)"] * 4
-    assert rows["all as it must be"] == ["yes"] * 4
-    assert {series.version for series in SERIES} == set(HEADINGS) - {"host"}
+    assert HEADINGS[0] == "5.10"
+    assert rows["DONTUNMAP of a shared memfd"] == ["refused (EINVAL)", *["accepted"] * len(HEADINGS[1:])]
+    assert set(rows["DONTUNMAP of a perf ring"]) == {"refused (EINVAL)"}
+    assert set(rows["all as it must be"]) == {"yes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("7.2", True), ("5.10", True), ("host", True), ("7", False), ("sid", False)]
+)
+def test_one_kernel_can_be_any_series(name: str, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is not in the table."""
+    monkeypatch.setattr("sys.argv", ["kernels", "--only", name])
+    if known:
+        assert _parse().only == [name]
+    else:
+        with pytest.raises(SystemExit):
+            _parse()
 
 
 def test_the_command_explains_itself() -> None:

@@ -92,6 +92,15 @@ CASES: dict[str, tuple[Call, ...]] = {
     "a locked mapping is unlocked when its pages leave": (
         file(20, 4, 0), call("mlock", at(20), 4 * PAGE), move(21, 2, 40, LEAVE),
     ),
+    "a locked mapping is counted when all its pages leave": (
+        file(20, 4, 0), call("mlock", at(20), 4 * PAGE), move(20, 4, 40, LEAVE), call("munmap", at(40), 4 * PAGE),
+    ),
+    "unwritten pages leave for a place beside the mapping that had them": (
+        anonymous(20, 4), move(22, 2, 24, LEAVE), anonymous(30, 4), move(30, 4, 34, LEAVE),
+    ),
+    "unwritten pages leave for a place between that mapping and another": (
+        anonymous(20, 2), anonymous(30, 2), move(30, 2, 24), move(24, 2, 22, LEAVE),
+    ),
     "a sealed mapping stays": (
         call("mseal", at(0), 2 * PAGE), move(0, 2, 20), call("munmap", at(0), PAGE), call("mprotect", at(0), PAGE, Prot.READ),
         call("mmap", at(1), 4 * PAGE, READ_WRITE, ANONYMOUS, -1, 0),
@@ -200,6 +209,18 @@ REGISTERED_CASES: dict[str, tuple[Call, ...]] = {
     ),
     "what is registered moves alone": (
         register(2, 2, RegisterMode.MISSING), move(0, 4, 40), move(2, 2, 50, LEAVE),
+    ),
+    "a registration without write protection follows one with it": (
+        anonymous(20, 4), register(22, 2, RegisterMode.MISSING | RegisterMode.WP), register(20, 4, RegisterMode.MISSING),
+        unregister(20, 4), register(20, 4, RegisterMode.MISSING),
+    ),
+    "registered pages move to where they continue what is registered": (
+        anonymous(20, 2), register(20, 2, RegisterMode.MISSING), anonymous(30, 1), register(30, 1, RegisterMode.MISSING),
+        move(30, 1, 22),
+    ),
+    "a refused write counts as one for merging": (
+        anonymous(20, 2), register(20, 2, RegisterMode.MISSING), call("poke", at(20), 1), move(21, 1, 22),
+        file(30, 2, 0, PRIVATE), call("ftruncate", FD, PAGE), call("poke", at(31), 1), move(31, 1, 32),
     ),
     "pages beyond the file cannot be filled": (
         file(20, 4, 2), call("ftruncate", FD, 4 * PAGE), register(20, 4, _BOTH), call("uffd_copy", UFFD, at(21), [1, 2], 0),

@@ -104,6 +104,51 @@ def test_descriptors_are_chosen_once_and_known() -> None:
         assert raised.value.errno == error
 
 
+@pytest.mark.parametrize(("version", "error"), [("6.18", None), ("7.2", None), ("7.3", errno.EBUSY)])
+def test_registering_again_without_write_protection(version: str, error: int | None) -> None:
+    space = AddressSpace(version)
+    view = space.mmap(0, 4 * PAGE, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS)
+    space.userfaultfd(4)
+    space.uffd_register(4, view + PAGE, PAGE, RegisterMode.MISSING | RegisterMode.WP)
+    if error is None:
+        assert space.uffd_register(4, view, 4 * PAGE, RegisterMode.MISSING)
+    else:
+        with pytest.raises(RefusedCall) as raised:
+            space.uffd_register(4, view, 4 * PAGE, RegisterMode.MISSING)
+        assert (raised.value.errno, raised.value.rule.id) == (error, "uffd.register-keeps-wp")
+        space.uffd_unregister(4, view, 4 * PAGE)
+        assert space.uffd_register(4, view, 4 * PAGE, RegisterMode.MISSING)
+
+
+@pytest.mark.parametrize(("version", "error"), [("7.0", errno.EINVAL), ("7.1", errno.EFAULT)])
+def test_pages_beyond_the_file_cannot_be_continued(version: str, error: int) -> None:
+    space = AddressSpace(version)
+    fd = space.memfd_create(3)
+    space.ftruncate(fd, PAGE)
+    view = space.mmap(0, 2 * PAGE, Prot.READ | Prot.WRITE, MapFlag.SHARED, fd)
+    space.userfaultfd(4)
+    space.uffd_register(4, view, 2 * PAGE, RegisterMode.MINOR)
+    with pytest.raises(RefusedCall) as raised:
+        space.uffd_continue(view + PAGE, PAGE)
+    assert raised.value.errno == error
+
+
+@pytest.mark.parametrize(("version", "shared"), [("7.0", errno.EFAULT), ("7.1", errno.ENOMEM)])
+def test_pages_beyond_the_file_cannot_be_filled(version: str, shared: int) -> None:
+    for kind, error in ((MapFlag.SHARED, shared), (MapFlag.PRIVATE, errno.EFAULT)):
+        space = AddressSpace(version)
+        fd = space.memfd_create(3)
+        space.ftruncate(fd, PAGE)
+        view = space.mmap(0, 2 * PAGE, Prot.READ | Prot.WRITE, kind, fd)
+        space.userfaultfd(4)
+        space.uffd_register(4, view, 2 * PAGE, RegisterMode.MISSING)
+        with pytest.raises(RefusedCall) as copied:
+            space.uffd_copy(view + PAGE, [1])
+        with pytest.raises(RefusedCall) as zeroed:
+            space.uffd_zeropage(view + PAGE, PAGE)
+        assert copied.value.errno == zeroed.value.errno == error
+
+
 def space_with_file() -> tuple[AddressSpace, int, int]:
     """An address space of the newest version, a memfd of four pages in it, and where that is mapped."""
     space = AddressSpace()

@@ -24,7 +24,7 @@ from subduct.model.mremap_rules import mremap_orders
 from subduct.model.table import Levels
 from subduct.model.uapi import PAGE, PMD, PUD
 
-VERSIONS = ("5.7", "5.10", "5.13", "5.16", "6.1", "6.12", "6.13", "6.15", "6.17", "6.18")
+VERSIONS = ("5.7", "5.10", "5.13", "5.16", "6.1", "6.12", "6.13", "6.15", "6.17", "6.18", "7.1", "7.3")
 OLD, NEW = 1 << 40, 1 << 41
 MOVE = RemapFlag.MAYMOVE | RemapFlag.FIXED
 LEAVE = MOVE | RemapFlag.DONTUNMAP
@@ -144,6 +144,8 @@ def test_sealed_mappings() -> None:
         ("6.12", [False, True, True], 0),
         ("6.15", [False, True], 2),
         ("6.18", [False, True], 2),
+        ("7.2", [False, True], 2),
+        ("7.3", [False, True, True], 0),
     ],
 )
 def test_locked_memory(version: str, locked: list[bool], leaks: int) -> None:
@@ -152,6 +154,31 @@ def test_locked_memory(version: str, locked: list[bool], leaks: int) -> None:
     space.mremap(OLD, 2 * PAGE, 2 * PAGE, LEAVE, NEW)
     assert [VmFlag.LOCKED in mapping.flags for mapping in space.mappings] == locked
     assert space.state.locked_pages == 4 + leaks
+
+
+@pytest.mark.parametrize(("version", "mappings"), [("6.18", [OLD]), ("7.3", [OLD, OLD + 4 * PAGE])])
+def test_what_moves_beside_the_mapping_that_had_it(version: str, mappings: list[int]) -> None:
+    """It is merged with that mapping up to 7.2, and with any other still."""
+    space = space_with(version, ANONYMOUS)
+    assert space.mremap(OLD, 4 * PAGE, 4 * PAGE, LEAVE, OLD + 4 * PAGE) == OLD + 4 * PAGE
+    assert [mapping.start for mapping in space.mappings] == mappings
+    space = space_with(version, ANONYMOUS)
+    space.mmap(NEW, PAGE, Prot.READ | Prot.WRITE, ANONYMOUS | MapFlag.FIXED)
+    space.mremap(OLD, 4 * PAGE, 4 * PAGE, LEAVE, NEW + PAGE)
+    assert [mapping.start for mapping in space.mappings] == [OLD, NEW]
+
+
+@pytest.mark.parametrize(("version", "mappings"), [("7.2", [OLD]), ("7.3", [OLD, OLD + 4 * PAGE])])
+def test_what_is_registered_arrives_beside_what_is_registered(version: str, mappings: list[int]) -> None:
+    """Where it is merged, the registration of the whole ends with that of what moved."""
+    space = space_with(version, ANONYMOUS)
+    space.mmap(NEW, PAGE, Prot.READ | Prot.WRITE, ANONYMOUS | MapFlag.FIXED)
+    space.userfaultfd(UFFD)
+    space.uffd_register(UFFD, OLD, 4 * PAGE, RegisterMode.MISSING)
+    space.uffd_register(UFFD, NEW, PAGE, RegisterMode.MISSING)
+    space.mremap(NEW, PAGE, PAGE, MOVE, OLD + 4 * PAGE)
+    assert [mapping.start for mapping in space.mappings] == mappings
+    assert (next(space.mappings).registration is not None) is (version == "7.3")
 
 
 @pytest.mark.parametrize(("version", "charged"), [("6.12", True), ("6.15", False), ("6.18", True)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -85,6 +86,12 @@ def _host(cache: Path, options: list[str]) -> Column:
     return Column.read(HOST, "", results)
 
 
+def _kernel(text: str) -> str:
+    if text != HOST and not re.fullmatch(r"\d+\.\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a series such as 6.12 nor `{HOST}`")
+    return text
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make kernels", description="Try the package on Debian's kernels.")
     parser.add_argument("--cache", type=lambda path: Path(path).resolve(), default=_REPOSITORY / "target" / "kernels")
@@ -94,8 +101,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=[*(series.version for series in SERIES), HOST],
-        help="this kernel alone, without writing the document; may be repeated",
+        type=_kernel,
+        metavar="KERNEL",
+        help="this kernel alone, without writing the document; any series that a suite has, or `host`; may be repeated",
     )
     parser.add_argument(
         "--check",

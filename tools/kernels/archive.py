@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Archive:
     def kernel(self, series: Series) -> Kernel:
         """A series' kernel, from the cache where it is there.
 
-        Raises KernelsError when no suite has it, or when apt or dpkg-deb fail.
+        Raises KernelsError when no suite has it whole, or when apt or dpkg-deb fail.
         """
         home = self._folder / "images" / series.version
         record = home / "kernel.json"
@@ -46,7 +47,7 @@ class Archive:
         facts = json.loads(record.read_text())
         release = str(facts["release"])
         root = home / "root"
-        return Kernel(series, release, str(facts["package_version"]), root / "boot" / f"vmlinuz-{release}")
+        return Kernel(series, release, str(facts["package_version"]), root / image_below(root, release))
 
     def _fetch(self, series: Series, home: Path) -> None:
         self._update()
@@ -60,13 +61,14 @@ class Archive:
             )
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        self._apt("apt-get", "download", package, folder=home)
-        deb = next(home.glob("*.deb"))
-        root = home / "root"
-        _call(["dpkg-deb", "--extract", str(deb), str(root)])
-        version = _call(["dpkg-deb", "--field", str(deb), "Version"]).strip()
-        deb.unlink()
         release = package.removeprefix("linux-image-")
+        packages = [package, *parts(release, self._apt("apt-cache", "depends", "--important", package))]
+        self._apt("apt-get", "download", *packages, folder=home)
+        root = home / "root"
+        for deb in sorted(home.glob("*.deb")):
+            _call(["dpkg-deb", "--extract", str(deb), str(root)])
+            version = _call(["dpkg-deb", "--field", str(deb), "Version"]).strip()
+            deb.unlink()
         # modprobe looks below lib or usr/lib, according to how it was built.
         modules = root / "usr" / "lib" / "modules"
         if modules.is_dir() and not (root / "lib").exists():
@@ -102,6 +104,31 @@ class Archive:
             options["APT::Sandbox::User"] = "root"
         settings = [part for name, value in options.items() for part in ("--option", f"{name}={value}")]
         return _call([program, *settings, *arguments], folder=folder, allow_failure=allow_failure)
+
+
+def parts(release: str, depends: str) -> list[str]:
+    """The packages of the same release that an image's package depends on, from what `apt-cache depends` prints.
+
+    Newer releases split what was one package: the image's own is empty then. Raises KernelsError when no suite has one of them.
+    """
+    found = re.findall(rf"^ *Depends: (<?)(linux-[a-z]+-{re.escape(release)})>?$", depends, re.MULTILINE)
+    # Apt writes names that it only knows from others in angle brackets.
+    lacking = [name for bracket, name in found if bracket]
+    if lacking:
+        raise KernelsError(f"no suite has {', '.join(lacking)}, without which the image of {release} is of no use")
+    return [name for _, name in found]
+
+
+def image_below(root: Path, release: str) -> Path:
+    """Where the image of a release is below the folder that its packages were unpacked to.
+
+    Raises KernelsError when it is at none of the places that Debian has used.
+    """
+    places = (Path("boot", f"vmlinuz-{release}"), Path("usr", "lib", "modules", release, "vmlinuz"))
+    for place in places:
+        if (root / place).exists():
+            return place
+    raise KernelsError(f"the packages of {release} have no image: not {' nor '.join(map(str, places))}")
 
 
 def _sources() -> list[tuple[str, str]]:

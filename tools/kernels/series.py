@@ -28,8 +28,8 @@ class Series:
 #: The oldest that has MREMAP_DONTUNMAP, without the widened rule; then the long-term kernels since.
 SERIES = (Series("5.10"), Series("6.1"), Series("6.12"))
 
-#: Suites that carry them, beside those that this machine's apt knows.
-SUITES = ("bullseye", "bookworm", "bookworm-backports")
+#: Suites that have them, beside those that this machine's apt knows.
+SUITES = ("bullseye", "bookworm", "bookworm-backports", "trixie-backports", "testing", "sid")
 
 #: The name of the column for the kernel that runs already.
 HOST = "host"

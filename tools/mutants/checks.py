@@ -113,6 +113,7 @@ CHECKS = {
         ),
         Check("degraded", ("--test", "degraded")),
         Check("takeover", ("--test", "takeover")),
+        Check("fullness", ("--test", "fullness")),
         Check("memory", ("--test", "memory")),
         Check("churn", ("--test", "churn")),
     )

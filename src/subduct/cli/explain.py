@@ -213,7 +213,8 @@ def _locking(question: Question, answer: Answer) -> list[str]:
         return ["What is added is locked and made resident, too."] if answer.crowded is not None else []
     if RemapFlag.DONTUNMAP not in question.flags:
         return ["The new range is locked, as the old one was."]
-    rules = [RULES[name] for name in ("mremap.old-unlocked", "mremap.unlocks-part", "mremap.locked-leak")]
+    names = ("mremap.old-unlocked", "mremap.unlocks-part", "mremap.splits-locked", "mremap.locked-leak")
+    rules = [RULES[name] for name in names]
     found = [f"{rule.sentence} ({rule.versions})" for rule in rules if rule.holds_in(question.version)]
     return ["The new range is locked.", *found]
 

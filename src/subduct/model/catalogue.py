@@ -22,6 +22,7 @@ from subduct.model.version import Version
 
 _MSEAL = Version(6, 10)
 _MINOR_SHMEM = Version(5, 14)
+_SHARED_FILL = Version(7, 1)
 
 MMAP_RULES = (
     Rule("mmap.offset-unaligned", EINVAL, "The offset in the file is not a multiple of the page size.", "mmap(2)"),
@@ -145,6 +146,13 @@ USERFAULTFD_RULES = (
     Rule("uffd.register-write-sealed", EPERM, "The mapping may never be written: its memfd is sealed.", "UFFDIO_REGISTER(2const)"),
     Rule("uffd.register-busy", EBUSY, "A part of the range is registered with another descriptor.", "UFFDIO_REGISTER(2const)"),
     Rule(
+        "uffd.register-keeps-wp",
+        EBUSY,
+        "A part of the range is registered for write protection already, and the new mode is without it.",
+        "seen on Debian's 7.3.4, and not on its 7.2.13",
+        since=Version(7, 3),
+    ),
+    Rule(
         "uffd.unregister-foreign",
         EINVAL,
         "A part of the range is registered with another descriptor.",
@@ -156,8 +164,21 @@ USERFAULTFD_RULES = (
     Rule("uffd.continue-missing", EINVAL, "This version has no UFFDIO_CONTINUE for shared memory.", "userfaultfd(2)", until=_MINOR_SHMEM),
     Rule("uffd.continue-kind", EINVAL, "UFFDIO_CONTINUE on memory that has no page cache.", "UFFDIO_CONTINUE(2const)"),
     Rule("uffd.continue-hole", EFAULT, "The page is not in the page cache: nobody wrote it.", "UFFDIO_CONTINUE(2const)"),
-    Rule("uffd.continue-beyond-file", EINVAL, "The page is beyond the end of the file.", "mfill_atomic_pte_continue()"),
+    Rule(
+        "uffd.continue-beyond-file",
+        EINVAL,
+        "The page is beyond the end of the file; later, such a page is a hole as any other.",
+        "mfill_atomic_pte_continue(); seen on Debian's 7.0.13, and not on its 7.1.13",
+        until=_SHARED_FILL,
+    ),
     Rule("uffd.fill-beyond-file", EFAULT, "The page is beyond the end of the file.", "mfill_atomic_install_pte()"),
+    Rule(
+        "uffd.fill-beyond-shared-file",
+        ENOMEM,
+        "The page of a shared mapping is beyond the end of the file.",
+        "seen on Debian's 7.1.13, and not on its 7.0.13",
+        since=_SHARED_FILL,
+    ),
     Rule("uffd.fill-present", EEXIST, "The page is there already.", "UFFDIO_COPY(2const)"),
     Rule("uffd.fill-partial", EAGAIN, "A part was filled before an error; the result says how much.", "UFFDIO_COPY(2const)"),
     Rule(

@@ -42,6 +42,9 @@ def fault_in(state: State, mapping: Mapping, address: int, *, write: bool) -> Ac
         if write and not mapping.shared and entry.cached:
             _copy(state, mapping, address, entry.page)
         return Access.OK
+    if write:
+        # Also where the access is refused in the end.
+        prepare(state, mapping)
     if mapping.file is None:
         if mapping.catches(RegisterMode.MISSING):
             return Access.BUS

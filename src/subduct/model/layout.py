@@ -78,10 +78,10 @@ class Layout:
             self.add(rest)
         return mapping
 
-    def add_merged(self, mapping: Mapping, *, behind: bool = True) -> Mapping:
+    def add_merged(self, mapping: Mapping, *, behind: bool = True, apart: Mapping | None = None) -> Mapping:
         """Adds a mapping to a free range, and merges it with its neighbours where the kernel does, with the one behind only if
-        `behind`: the mapping that contains it afterwards."""
-        left, right = self._neighbours(mapping)
+        `behind`, and never with `apart`: the mapping that contains it afterwards."""
+        left, right = (each if each is not apart else None for each in self._neighbours(mapping))
         joins_left = left is not None and self._continues(left, mapping) and self._anon_fits(left, mapping)
         joins_right = (
             behind and right is not None and self._continues(mapping, right) and self._anon_fits(right, mapping)

@@ -220,7 +220,11 @@ def _move(state: State, request: Request) -> None:
     moved.start, moved.end = new, new + request.new_length
     if mapping.anonymous and mapping.anon is None and state.book.holds("mremap.unwritten-reindexed"):
         moved.index = new // PAGE
-    moved = state.layout.add_merged(moved)
+    apart = mapping if request.keeps_old and not state.book.holds("mremap.merges-with-source") else None
+    if _loses_registration(moved) and state.book.holds("mremap.registered-apart"):
+        state.layout.add(moved)
+    else:
+        moved = state.layout.add_merged(moved, apart=apart)
     state.steps += _move_entries(state, request, new, moved)
     _drop_registration(state, moved)
     if VmFlag.LOCKED in moved.flags and (not request.keeps_old or state.book.holds("mremap.locked-leak")):
@@ -266,16 +270,19 @@ def _begins_table(state: State, mapping: Mapping, address: int) -> bool:
 
 
 def _drop_registration(state: State, moved: Mapping) -> None:
-    registration = moved.registration
-    told = registration is not None and Feature.EVENT_REMAP in registration.features
-    if not told and state.book.holds("mremap.new-unregistered"):
+    if _loses_registration(moved) and state.book.holds("mremap.new-unregistered"):
         moved.registration = None
+
+
+def _loses_registration(moved: Mapping) -> bool:
+    return moved.registration is not None and Feature.EVENT_REMAP not in moved.registration.features
 
 
 def _leave_old(state: State, request: Request, moved: Mapping) -> None:
     old = state.layout.at(request.address)
     assert old is not None
-    if VmFlag.LOCKED in old.flags and state.book.holds("mremap.unlocks-part"):
+    splits = state.book.holds("mremap.unlocks-part") or state.book.holds("mremap.splits-locked")
+    if VmFlag.LOCKED in old.flags and splits:
         old = state.change(old, request.address, request.end)
     if state.book.holds("mremap.old-unlocked"):
         old.flags &= ~VmFlag.LOCKED

@@ -11,6 +11,7 @@ _WIDENED = Version(5, 13)
 _MSEAL = Version(6, 10)
 _REWRITTEN = Version(6, 15)
 _SEVERAL = Version(6, 17)
+_MENDED = Version(7, 3)
 
 _MAN = "mremap(2)"
 
@@ -114,8 +115,24 @@ MREMAP_RULES = (
         "mremap.locked-leak",
         None,
         "MREMAP_DONTUNMAP of a locked mapping counts the moved pages as locked once more, and for ever.",
-        "vrm_stat_account()",
+        "vrm_stat_account(); seen on Debian's 7.2.6, and neither on its 7.2.9 nor on its 7.3.4",
         since=_REWRITTEN,
+        until=_MENDED,
+    ),
+    Rule(
+        "mremap.splits-locked",
+        None,
+        "MREMAP_DONTUNMAP of a part of a locked mapping splits it, and unlocks only the part that it takes pages from.",
+        "seen on Debian's 7.2.11 and 7.3.4, and not on its 7.2.9",
+        since=_MENDED,
+    ),
+    Rule(
+        "mremap.merges-with-source",
+        None,
+        "Private memory that was never written, moved by MREMAP_DONTUNMAP to where it continues the mapping that it is taken "
+        "from, is merged with that mapping.",
+        "seen on Debian's 7.2.9, and neither on its 7.2.11 nor on its 7.3.4",
+        until=_MENDED,
     ),
     Rule(
         "mremap.account-lost",
@@ -143,6 +160,13 @@ MREMAP_RULES = (
         None,
         "The moved mapping loses its registration with userfaultfd, unless the descriptor has EVENT_REMAP.",
         "mremap_userfaultfd_prep()",
+    ),
+    Rule(
+        "mremap.registered-apart",
+        None,
+        "A mapping that loses its registration with userfaultfd by moving is not merged where it arrives.",
+        "seen on Debian's 7.3.4, and not on its 7.2.13",
+        since=_MENDED,
     ),
     Rule("mremap.unwritten-reindexed", None, "Private memory that was never written may merge where it is moved to.", "copy_vma()"),
     Rule(

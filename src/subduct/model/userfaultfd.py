@@ -53,6 +53,8 @@ def register(state: State, fd: int, address: int, length: int, mode: int) -> int
         check("uffd.register-write-sealed", VmFlag.MAYWRITE not in mapping.flags)
         foreign = mapping.registration is not None and mapping.registration.descriptor != fd
         check("uffd.register-busy", foreign)
+        protected = mapping.registration is not None and mapping.registration.mode & RegisterMode.WP
+        check("uffd.register-keeps-wp", protected and not mode & RegisterMode.WP)
     registration = Registration(fd, RegisterMode(mode), state.descriptors[fd])
     for begin, stop in [(max(address, each.start), min(end, each.end)) for each in mappings]:
         present = _at(state, begin)
@@ -197,6 +199,7 @@ def _fill(state: State, mapping: Mapping, address: int, value: int) -> None:
 
 def _check_file(state: State, mapping: Mapping, address: int) -> None:
     beyond = mapping.file is not None and mapping.index_at(address) >= mapping.file.page_count
+    state.book.check("uffd.fill-beyond-shared-file", beyond and mapping.shared)
     state.book.check("uffd.fill-beyond-file", beyond)
 
 

@@ -27,4 +27,4 @@ class Version(NamedTuple):
 # MREMAP_DONTUNMAP came with it; before, there is nothing to model.
 OLDEST = Version(5, 7)
 # The version that the model was last compared with, event by event.
-NEWEST = Version(6, 18)
+NEWEST = Version(7, 3)

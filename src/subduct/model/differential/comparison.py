@@ -32,8 +32,9 @@ _MOVERS = {"mmap": 1, "mremap": 2}
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What the process that asks the kernel found out about it: whether the ground is empty; whether there are userfaultfd,
-    perf events, mseal and an ordinary vvar mapping; whether a memfd
-    sealed against writing can be mapped shared; the most it may lock in bytes, None for no limit."""
+    perf events, mseal and an ordinary vvar mapping; whether a memfd sealed against writing can be mapped shared; what
+    MREMAP_DONTUNMAP does to locked memory and to a mapping that it moves pages beside; the most it may lock in bytes, None for
+    no limit."""
 
     empty: bool
     userfaultfd: bool
@@ -41,6 +42,9 @@ class Machine:
     mseal: bool
     vvar: bool
     maps_write_sealed: bool
+    leaks_locked: bool
+    splits_locked: bool
+    merges_with_source: bool
     locked_bytes: int | None
 
     @property
@@ -53,7 +57,13 @@ class Machine:
         # One series of changes made both rules go, and was taken back into older versions as a whole.
         for rule in ("mmap.write-sealed-read-only", "madvise.remove-read-only"):
             book = book.without(rule) if self.maps_write_sealed else book.having(rule)
-        return book
+        # Later releases took these back as well, one after the other.
+        for rule, lost in (
+            ("mremap.locked-leak", not self.leaks_locked),
+            ("mremap.merges-with-source", not self.merges_with_source),
+        ):
+            book = book.without(rule) if lost else book
+        return book.having("mremap.splits-locked") if self.splits_locked else book
 
     @property
     def setup(self) -> tuple[Call, ...]:

@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,10 @@ from subduct.model.differential import ground
 from subduct.model.differential.look import look
 from subduct.model.differential.operations import DESCRIPTORS, SPARSE_FILE
 from subduct.model.differential.time_move import time_move
-from subduct.model.uapi import PAGE, WORD, Feature, MapFlag, Prot, Seal
+from subduct.model.uapi import PAGE, WORD, Feature, MapFlag, Prot, RemapFlag, Seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_NOEXEC_SEAL = 1, 2, 8
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
@@ -34,6 +35,8 @@ _WORD_BYTES = 8
 _CAP_IPC_LOCK = 14
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
 _PERF_ATTRIBUTE_BYTES = 64
+_LEAVE = RemapFlag.MAYMOVE | RemapFlag.FIXED | RemapFlag.DONTUNMAP
+_SPLIT_PAGES = 4
 
 
 class KernelSide:
@@ -200,6 +203,10 @@ def serve() -> None:
             "mseal": _has_mseal(),
             "vvar": vvar() is not None,
             "maps_write_sealed": _maps_write_sealed(),
+            # The ground is used for these.
+            "leaks_locked": empty and _leaks_locked(),
+            "splits_locked": empty and _splits_locked(),
+            "merges_with_source": empty and _merges_with_source(),
             "locked_bytes": _locked_bytes(),
         }
     )
@@ -264,6 +271,45 @@ def _maps_write_sealed() -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _leaks_locked() -> bool:
+    """Whether MREMAP_DONTUNMAP of locked pages counts them twice; as the version has it where nothing may be locked."""
+    before = look([])[3]
+    with _locked_pages_moved(_SPLIT_PAGES) as after:
+        return after is None or after[3] != before + _SPLIT_PAGES
+
+
+def _splits_locked() -> bool:
+    """Whether what MREMAP_DONTUNMAP leaves of a locked mapping stays locked; as the version has it where nothing may be."""
+    with _locked_pages_moved(_SPLIT_PAGES // 2) as after:
+        return after is not None and any(line[0] == ground.START and "lo" in line[5] for line in after[0])
+
+
+@contextmanager
+def _locked_pages_moved(count: int) -> Iterator[list[Any] | None]:
+    """What is seen of the ground once the last `count` pages of a locked mapping were moved by MREMAP_DONTUNMAP; None where
+    the mapping could not be locked."""
+    length, moved = _SPLIT_PAGES * PAGE, count * PAGE
+    calls.mmap(ground.START, length, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED)
+    try:
+        calls.mlock(ground.START, length)
+        calls.mremap(ground.START + length - moved, moved, moved, _LEAVE, ground.START + 2 * length)
+        yield look([])
+    except KernelError:
+        yield None
+    finally:
+        calls.munmap(ground.START, 3 * length)
+
+
+def _merges_with_source() -> bool:
+    """Whether pages that MREMAP_DONTUNMAP moves beside the mapping that had them are one mapping with it."""
+    calls.mmap(ground.START, PAGE, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED)
+    try:
+        calls.mremap(ground.START, PAGE, PAGE, _LEAVE, ground.START + PAGE)
+        return len(look([])[0]) == 1
+    finally:
+        calls.munmap(ground.START, 2 * PAGE)
 
 
 def _locked_bytes() -> int | None:
