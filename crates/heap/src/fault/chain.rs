@@ -8,7 +8,7 @@
 //!   kernel --> ours --> theirs (found ours) --> ours again --> what was there before both
 //! ```
 //!
-//! A signal comes back either inside the call of their handler, with the same context ([`Frame`]), or as a new signal that
+//! A signal comes back either inside the call of their handler, with the same context, or as a new signal that
 //! this thread sent to itself.
 
 use std::ptr;

@@ -1,7 +1,7 @@
 //! Who gets which region: chunks for mutators, regions for large objects and destinations, all within the budget.
 //!
 //! Mutators may use the budget less the *reserve*, which only evacuation may use: a full heap can always compact. What is
-//! resident, and so charged to the budget, is [`residency`](super::residency)'s part.
+//! resident, and so charged to the budget, is the part of `residency`.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
