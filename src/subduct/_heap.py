@@ -24,7 +24,8 @@ _open: WeakSet[_native.Heap] = WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Stop the collectors while the interpreter still stands."""
+    """Stop the collectors while the interpreter still stands, and daemon threads that go on using a heap."""
+    _native.interpreter_ends()
     for heap in list(_open):
         heap.close()
 

@@ -175,7 +175,6 @@ EXCLUDED: dict[str, dict[str, str]] = {
         "test_iterator_pickle": "kind",
         "test_keywords_in_subclass": "construction",
         "test_lt_operator_modifying_operand": "types",
-        "test_preallocation": "cpython",
         "test_repr_large": "repr",
         "test_reversed_pickle": "kind",
     },

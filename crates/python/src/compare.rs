@@ -91,7 +91,7 @@ fn equal<'py>(proxy: &Bound<'py, PyAny>, other: &Bound<'py, PyAny>) -> PyResult<
         Some((_, theirs)) => (Walk::new(py, ours, Some(theirs), &[ours.handle()]), Side::Theirs(0)),
         None => (Walk::new(py, ours, None, &[ours.handle()]), Side::Python(other.clone())),
     };
-    walk.push(kind, 0, right);
+    walk.push(kind, 0, right)?;
     let is_equal = walk.run()?;
     turn::drop_all(py, walk.alive)?;
     Ok(Some(is_equal))
@@ -193,28 +193,28 @@ impl<'a, 'py> Walk<'a, 'py> {
     }
 
     /// Adds a pair found in the one that was opened last, unless it was compared before.
-    fn push(&mut self, kind: Kind, left: Node, right: Side<'py>) {
+    fn push(&mut self, kind: Kind, left: Node, right: Side<'py>) -> PyResult<()> {
         if matches!(right, Side::Ours(node) if node == left) {
-            return;
+            return Ok(());
         }
         let (size, met) = ((self.met.len(), self.met.capacity()), &mut self.met);
-        turn::grow(self.py, size, 1, |more| met.reserve(more));
+        turn::grow(self.py, size, 1, |more| met.try_reserve(more).is_ok())?;
         match self.met.insert((left, right.identity()), Stage::Found(self.opened)) {
             None => {
                 if let Side::Python(object) = &right {
-                    self.alive.push(object.clone());
+                    turn::push(&mut self.alive, object.clone())?;
                 }
             }
-            Some(Stage::Found(place)) if place == self.opened => return,
+            Some(Stage::Found(place)) if place == self.opened => return Ok(()),
             // Found further up, too; it is compared here first, lest a cycle through both places is taken for none.
             Some(Stage::Found(_)) => {}
             Some(stage) => {
                 self.has_cycle |= stage == Stage::Open;
                 self.met.insert((left, right.identity()), stage);
-                return;
+                return Ok(());
             }
         }
-        self.tasks.push(Task::Compare(Pair { kind, left, right }));
+        turn::push(&mut self.tasks, Task::Compare(Pair { kind, left, right }))
     }
 
     fn run(&mut self) -> PyResult<bool> {
@@ -233,7 +233,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 continue;
             }
             self.opened += 1;
-            self.tasks.push(Task::Leave(pair.left, identity));
+            turn::push(&mut self.tasks, Task::Leave(pair.left, identity))?;
             if !self.compare(&pair)? {
                 return Ok(false);
             }
@@ -343,13 +343,13 @@ impl<'a, 'py> Walk<'a, 'py> {
             }
             (Child::Scalar(left), Right::Python(right)) => to_object(self.py, self.ours.heap(), left)?.eq(right),
             (Child::Container(left), Right::Ours(Child::Container(right))) => {
-                Ok(self.same_kind(left, right.kind, Side::Ours(right.node)))
+                self.same_kind(left, right.kind, Side::Ours(right.node))
             }
             (Child::Container(left), Right::Theirs(Child::Container(right))) => {
-                Ok(self.same_kind(left, right.kind, Side::Theirs(right.node)))
+                self.same_kind(left, right.kind, Side::Theirs(right.node))
             }
             (Child::Container(left), Right::Python(right)) => match incoming::container(&right) {
-                Some(source) => Ok(self.same_kind(left, source.kind(), Side::Python(right))),
+                Some(source) => self.same_kind(left, source.kind(), Side::Python(right)),
                 None => self.proxy_equals(left, &right),
             },
             (_, Right::Ours(_) | Right::Theirs(_)) => Ok(false),
@@ -357,11 +357,11 @@ impl<'a, 'py> Walk<'a, 'py> {
     }
 
     /// Whether containers are of the same kind; the rest is a pair more.
-    fn same_kind(&mut self, left: Container, kind: Kind, right: Side<'py>) -> bool {
+    fn same_kind(&mut self, left: Container, kind: Kind, right: Side<'py>) -> PyResult<bool> {
         if left.kind == kind {
-            self.push(kind, left.node, right);
+            self.push(kind, left.node, right)?;
         }
-        left.kind == kind
+        Ok(left.kind == kind)
     }
 
     /// Lets Python compare a container with an object that is no builtin container: it may equal whatever it likes.

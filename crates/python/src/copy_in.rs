@@ -236,7 +236,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
         let (kind, len) = (source.kind(), source.len());
         let top = Held::make_private(self.py, self.heap, |op| empty(op, kind, len))?;
         let mut scratch = Scratch::new(self.heap.get().core(), &[top.handle()]);
-        let node = self.number(self.top, true);
+        let node = self.number(self.top, true)?;
         let mut turn = Turn::new();
         let mut frames = vec![Frame { reader: Reader::new(source), node, shared: true }];
         while let Some(frame) = frames.last_mut() {
@@ -244,7 +244,9 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
             let first = frame.reader.taken();
             let piece = frame.reader.read(PIECE)?;
             if piece.values.is_empty() {
-                self.free.extend((!frame.shared).then_some(frame.node));
+                if !frame.shared {
+                    turn::push(&mut self.free, frame.node)?;
+                }
                 frames.pop();
                 continue;
             }
@@ -280,12 +282,12 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
         }
         let shared = cpython::reference_count(object) > UNSHARED;
         if let Some(leaf) = self.leaf(&source)? {
-            let node = shared.then(|| self.number(object, true));
+            let node = shared.then(|| self.number(object, true)).transpose()?;
             return Ok(Planned::Leaf(leaf, node));
         }
-        let node = self.number(object, shared);
+        let node = self.number(object, shared)?;
         let planned = Planned::Open(source.kind(), source.len(), node);
-        frames.push(Frame { reader: Reader::new(source), node, shared });
+        turn::push(frames, Frame { reader: Reader::new(source), node, shared })?;
         Ok(planned)
     }
 
@@ -322,18 +324,18 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
     }
 
     /// A number for a container, which is remembered if something else may refer to it.
-    fn number(&mut self, object: &Bound<'py, PyAny>, shared: bool) -> Node {
+    fn number(&mut self, object: &Bound<'py, PyAny>, shared: bool) -> PyResult<Node> {
         let node = self.free.pop().unwrap_or_else(|| {
             self.nodes += 1;
             self.nodes - 1
         });
         if shared {
             let (size, memo) = ((self.memo.len(), self.memo.capacity()), &mut self.memo);
-            turn::grow(self.py, size, 1, |more| memo.reserve(more));
+            turn::grow(self.py, size, 1, |more| memo.try_reserve(more).is_ok())?;
+            turn::push(&mut self.alive, object.clone())?;
             self.memo.insert(address(object), node);
-            self.alive.push(object.clone());
         }
-        node
+        Ok(node)
     }
 
     /// Stores planned items, in as many operations as that takes, the first of them as item `first`.

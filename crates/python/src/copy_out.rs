@@ -44,7 +44,7 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
                 Child::Container(Container { node, kind, tuple_len, is_new: true }) => {
                     let target = Target::new(py, kind, tuple_len)?;
                     debug_assert_eq!(node, objects.len(), "numbers are given in order");
-                    objects.push(target.to_any());
+                    turn::push(&mut objects, target.to_any())?;
                     let value = target.to_any();
                     deeper.push(Frame { cursor: Cursor::new(node, kind), target, filled: 0 });
                     value
@@ -61,7 +61,9 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
             Progress::Restart => frame.target.clear(),
             Progress::More | Progress::Moved => {}
         }
-        frames.append(&mut deeper);
+        for frame in deeper {
+            turn::push(&mut frames, frame)?;
+        }
     }
     let top = objects.swap_remove(0);
     turn::drop_all(py, objects)?;
@@ -85,9 +87,9 @@ enum Target<'py> {
 impl<'py> Target<'py> {
     fn new(py: Python<'py>, kind: Kind, tuple_len: usize) -> PyResult<Self> {
         Ok(match kind {
-            Kind::Dict => Self::Dict(PyDict::new(py)),
+            Kind::Dict => Self::Dict(cpython::dict(py)?),
             Kind::Tuple => Self::Tuple(cpython::new_tuple(py, tuple_len)?),
-            _ => Self::List(PyList::empty(py)),
+            _ => Self::List(cpython::list(py)?),
         })
     }
 

@@ -3,7 +3,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
-use pyo3::types::{PyDict, PyInt, PySlice, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyList, PySlice, PyTuple};
 
 /// Reads up to `most` entries of a dict into `keys` and `values`, from `position` on, which starts at 0 and is moved along. Safe if
 /// the dict changes between two calls; what is read then may miss entries or have some twice.
@@ -84,4 +84,52 @@ pub fn set_tuple_item(tuple: &Bound<'_, PyTuple>, index: usize, item: Bound<'_, 
     // SAFETY: as above. The slot is empty, so nothing leaks, and it takes over our reference to `item`. The tuple has not been
     // given to Python code yet, so nobody relies on it not changing, and its hash was not taken.
     unsafe { ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index, item.into_ptr()) };
+}
+
+// Making objects where there may be no memory: PyO3 panics, these raise MemoryError.
+
+/// A new int.
+pub fn int(py: Python<'_>, value: i64) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: we are attached; the call returns a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyLong_FromLongLong(value)) }
+}
+
+/// A new float.
+pub fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: as for `int`.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyFloat_FromDouble(value)) }
+}
+
+/// A new str from UTF-8.
+pub fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    let length = isize::try_from(text.len())?;
+    // SAFETY: as for `int`; the pointer is valid for the length.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), length)) }
+}
+
+/// New bytes.
+pub fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let length = isize::try_from(bytes.len())?;
+    // SAFETY: as for `text`.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+}
+
+/// A new empty dict.
+pub fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    // SAFETY: as for `int`.
+    Ok(unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDict_New())? }.cast_into::<PyDict>()?)
+}
+
+/// A new empty list.
+pub fn list(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    // SAFETY: as for `int`.
+    Ok(unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyList_New(0))? }.cast_into::<PyList>()?)
+}
+
+/// A new tuple of two.
+pub fn pair<'py>(first: Bound<'py, PyAny>, second: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let tuple = new_tuple(first.py(), 2)?;
+    set_tuple_item(&tuple, 0, first);
+    set_tuple_item(&tuple, 1, second);
+    Ok(tuple.into_any())
 }

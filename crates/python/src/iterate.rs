@@ -18,6 +18,7 @@ use subduct_heap::{Op, Retry};
 
 use crate::ahead::Ahead;
 use crate::copy_out;
+use crate::cpython;
 use crate::dict::Dict;
 use crate::held::{self, Held};
 use crate::keys::KeyOut;
@@ -171,7 +172,7 @@ impl DictIterator {
                 let value = parts.value.map(|value| value.into_object(py, heap)).transpose()?;
                 let key = parts.key.map(|key| key.into_object(py, heap)).transpose()?;
                 match (key, value) {
-                    (Some(key), Some(value)) => Ok(Some((key, value).into_pyobject(py)?.into_any())),
+                    (Some(key), Some(value)) => cpython::pair(key, value).map(Some),
                     (key, value) => Ok(key.or(value)),
                 }
             }

@@ -72,5 +72,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     measure::add_to(module)?;
     syscalls::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_function(wrap_pyfunction!(probe, module)?)
+    module.add_function(wrap_pyfunction!(probe, module)?)?;
+    module.add_function(wrap_pyfunction!(run::interpreter_ends, module)?)
 }

@@ -1,10 +1,11 @@
 //! Values on their way to Python, converted after the operation that read them.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyString};
 use subduct_heap::object::{Kind, Outgoing, Value, View, outgoing};
 use subduct_heap::{Op, Retry};
 
+use crate::cpython;
 use crate::dict::Dict;
 use crate::heap::NativeHeap;
 use crate::held::Held;
@@ -20,11 +21,11 @@ pub fn to_object<'py>(py: Python<'py>, heap: &Py<NativeHeap>, value: Outgoing) -
     Ok(match value {
         Outgoing::None => py.None().into_bound(py),
         Outgoing::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
-        Outgoing::Int(value) => PyInt::new(py, value).into_any(),
+        Outgoing::Int(value) => cpython::int(py, value)?,
         Outgoing::Big(bytes) => number::from_bytes(py, &bytes)?,
-        Outgoing::Float(value) => PyFloat::new(py, value).into_any(),
-        Outgoing::Str(bytes) => string(py, &bytes)?.into_any(),
-        Outgoing::Bytes(bytes) => PyBytes::new(py, &bytes).into_any(),
+        Outgoing::Float(value) => cpython::float(py, value)?,
+        Outgoing::Str(bytes) => string(py, &bytes)?,
+        Outgoing::Bytes(bytes) => cpython::bytes(py, &bytes)?,
         Outgoing::Container(kind, handle) => proxy(py, kind, Held::new(heap.clone_ref(py), handle))?,
     })
 }
@@ -57,11 +58,11 @@ impl Read {
             Self::Immediate(value) => value,
         };
         Ok(match value.view() {
-            View::Int(value) => PyInt::new(py, value).into_any(),
-            View::Str(short) => string(py, &short)?.into_any(),
-            View::Float(value) => PyFloat::new(py, value).into_any(),
+            View::Int(value) => cpython::int(py, value)?,
+            View::Str(short) => string(py, &short)?,
+            View::Float(value) => cpython::float(py, value)?,
             View::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
-            View::Bytes(short) => PyBytes::new(py, &short).into_any(),
+            View::Bytes(short) => cpython::bytes(py, &short)?,
             View::None => py.None().into_bound(py),
             View::Empty | View::Deleted | View::Ref(_) => unreachable!("no immediate user's value: {value:?}"),
         })
@@ -85,9 +86,10 @@ pub fn proxy(py: Python<'_>, kind: Kind, held: Held) -> PyResult<Bound<'_, PyAny
 }
 
 /// A str from UTF-8, or from WTF-8 where it has lone surrogates.
-fn string<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(PyString::new(py, text)),
-        Err(_) => PyString::from_encoded_object(&PyBytes::new(py, bytes), Some(c"utf-8"), Some(c"surrogatepass")),
+fn string<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return cpython::text(py, text);
     }
+    let bytes = cpython::bytes(py, bytes)?;
+    PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"surrogatepass")).map(Bound::into_any)
 }

@@ -1,7 +1,10 @@
 //! The one way into a heap operation: try, make room without the GIL, try again. What takes long is done without the GIL.
 
+use std::sync::atomic::{AtomicI32, Ordering};
+
 use pyo3::prelude::*;
-use subduct_heap::{Heap, Op, Retry, Stalled};
+use subduct_heap::{Error, Heap, Op, Retry, Stalled};
+use subduct_kernel::thread::thread_number;
 
 use crate::errors::raised;
 
@@ -34,6 +37,29 @@ pub fn run_long<T: Send>(
     })
 }
 
+/// The thread that ends the interpreter; 0 while none does.
+static ENDING: AtomicI32 = AtomicI32::new(0);
+
+/// Declares that this thread ends the interpreter: heaps are closed, and other threads that still want to use one stop.
+#[pyfunction]
+pub fn interpreter_ends() {
+    // Relaxed: a thread that sees it later raises HeapClosed, as before.
+    ENDING.store(thread_number(), Ordering::Relaxed);
+}
+
+/// Has a daemon thread stop where it is when the interpreter ends, as CPython does with threads that want the GIL then: nobody
+/// would see what it raised, but a traceback.
+fn stop_with_interpreter(py: Python<'_>) {
+    let ending = ENDING.load(Ordering::Relaxed);
+    if ending != 0 && ending != thread_number() {
+        py.detach(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+    }
+}
+
 fn attempts<T>(py: Python<'_>, heap: &Heap, mut attempt: impl FnMut() -> Result<T, Stalled>) -> PyResult<T> {
     loop {
         match attempt() {
@@ -43,7 +69,12 @@ fn attempts<T>(py: Python<'_>, heap: &Heap, mut attempt: impl FnMut() -> Result<
                 }
                 return Ok(result);
             }
-            Err(Stalled::Error(error)) => return Err(raised(py, &error)),
+            Err(Stalled::Error(error)) => {
+                if matches!(error, Error::Closed { .. }) {
+                    stop_with_interpreter(py);
+                }
+                return Err(raised(py, &error));
+            }
             Err(Stalled::Retry(Retry::Long)) => {}
             Err(Stalled::Retry(retry)) => {
                 py.detach(|| heap.make_room(&retry)).map_err(|error| raised(py, &error))?;

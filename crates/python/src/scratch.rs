@@ -128,10 +128,14 @@ impl<'h> Visited<'h> {
     }
 
     /// Makes room for `more` containers, outside operations: others wait for those.
-    pub fn make_room(&mut self, py: Python<'_>, more: usize) {
+    ///
+    /// # Errors
+    /// MemoryError.
+    pub fn make_room(&mut self, py: Python<'_>, more: usize) -> PyResult<()> {
         let table = &mut self.by_offset;
         let room = (table.len(), table.capacity());
-        turn::grow(py, room, more, |more| table.reserve(more));
+        // And for the containers that the walk starts from.
+        turn::grow(py, room, more + self.scratch.tops.len(), |more| table.try_reserve(more).is_ok())
     }
 
     /// Whether addresses mean what they meant when the containers were last found, or first asked for. If not, [`Self::find_again`]

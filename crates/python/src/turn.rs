@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -81,9 +82,37 @@ pub fn drop_all<T>(py: Python<'_>, mut objects: Vec<T>) -> PyResult<()> {
     Ok(())
 }
 
-/// Has a hash table of `len` entries grow with `reserve` without the GIL, if `more` do not fit: all its entries find new places then.
-pub fn grow(py: Python<'_>, (len, capacity): (usize, usize), more: usize, reserve: impl FnOnce(usize) + Send) {
-    if len >= TABLE_MIN && capacity - len < more {
-        py.detach(|| reserve(len.max(more)));
+/// Has a hash table of `len` entries grow with `reserve`, which says whether it could, if `more` do not fit. All its entries find
+/// new places then: without the GIL, if there are many.
+///
+/// # Errors
+/// MemoryError.
+pub fn grow(
+    py: Python<'_>,
+    (len, capacity): (usize, usize),
+    more: usize,
+    reserve: impl FnOnce(usize) -> bool + Send,
+) -> PyResult<()> {
+    if capacity - len >= more {
+        return Ok(());
     }
+    let wanted = len.max(more);
+    let has_room = if len >= TABLE_MIN { py.detach(|| reserve(wanted)) } else { reserve(wanted) };
+    if has_room { Ok(()) } else { Err(refused(wanted)) }
+}
+
+/// Adds an element to a list that grows with what a user gave.
+///
+/// # Errors
+/// MemoryError; the list is as it was.
+pub fn push<T>(list: &mut Vec<T>, element: T) -> PyResult<()> {
+    if list.len() == list.capacity() {
+        list.try_reserve(1).map_err(|_| refused(list.len()))?;
+    }
+    list.push(element);
+    Ok(())
+}
+
+fn refused(elements: usize) -> PyErr {
+    PyMemoryError::new_err(format!("the process has no memory left to keep track of {elements} more containers"))
 }

@@ -87,7 +87,7 @@ impl Cursor {
         most: usize,
         items: &mut Vec<Item>,
     ) -> PyResult<Progress> {
-        visited.make_room(py, most);
+        visited.make_room(py, most)?;
         loop {
             match heap.run(py, |op| self.step(op, visited, most << self.restarts, items))? {
                 Progress::Moved => visited.find_again(py, heap)?,
@@ -186,7 +186,7 @@ pub fn look_up(
     node: Node,
     key: &Key<'_>,
 ) -> PyResult<Option<Child>> {
-    visited.make_room(py, 1);
+    visited.make_room(py, 1)?;
     loop {
         let found = heap.run(py, |op| {
             if !visited.is_current(op) {
