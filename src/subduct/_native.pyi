@@ -25,6 +25,7 @@ __all__ = [
     "Tuple",
     "Unsupported",
     "__version__",
+    "interpreter_ends",
     "measure_churn",
     "measure_churned",
     "measure_fault",
