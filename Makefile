@@ -138,8 +138,9 @@ soak: setup ## Churn for SOAK_SECONDS (600) and fail if memory, mappings or hand
 	$(BIN)/subduct soak --seconds $(SOAK_SECONDS) $(ARGS)
 
 .PHONY: torture
-torture: setup ## Heaps under threads, forks, signals, exec, memory limits, ends of all kinds, for TORTURE_SECONDS (300)
+torture: setup ## Refusals of every kind, and heaps under threads, forks, signals, exec, memory limits, ends of all kinds, for TORTURE_SECONDS (300)
 	@$(if $(ARGS),,SUBDUCT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --quiet --numprocesses $(JOBS) tests/test_machine.py)
+	$(if $(ARGS),,SUBDUCT_SWEEP=long cargo test --locked -p subduct-heap --test refused_calls --test memory_refused)
 	@PYTHONPATH=tests $(BIN)/python -B -m torture --seconds $(TORTURE_SECONDS) $(ARGS)
 
 .PHONY: kernels
