@@ -224,15 +224,17 @@ import threading
 import subduct
 heap = subduct.Heap("32MiB")
 shared = heap.dict()
-begun = threading.Barrier(4)
-def use():
+begun = threading.Barrier(3)
+items = heap.list([{"a": i} for i in range(2_000)])
+def use(do):
     begun.wait()
-    number = 0
     while True:
-        shared[number % 100] = [number]
-        number += 1
-for _ in range(3):
-    threading.Thread(target=use, daemon=True).start()
+        do()
+for do in (
+    lambda: shared.__setitem__(0, [1]),
+    lambda: items.to_python(),
+):
+    threading.Thread(target=use, args=(do,), daemon=True).start()
 begun.wait()
 print("done")
 """

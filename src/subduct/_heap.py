@@ -25,9 +25,9 @@ _open: WeakSet[_native.Heap] = WeakSet()
 @atexit.register
 def _close_all() -> None:
     """Stop the collectors while the interpreter still stands, and daemon threads that go on using a heap."""
-    _native.interpreter_ends()
     for heap in list(_open):
         heap.close()
+    _native.interpreter_ends()
 
 
 def parse_size(size: int | str, what: str) -> int:
