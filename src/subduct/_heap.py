@@ -25,8 +25,10 @@ _open: WeakSet[_native.Heap] = WeakSet()
 @atexit.register
 def _close_all() -> None:
     """Stop the collectors while the interpreter still stands, and daemon threads that go on using a heap."""
+    _native.interpreter_ends()
     for heap in list(_open):
         heap.close()
+    # Those who waited for a collector that has ended now.
     _native.interpreter_ends()
 
 
