@@ -64,8 +64,7 @@ def test_a_full_heap_is_usable_after_something_is_deleted(make_heap: HeapMaker) 
         del documents[number]
     heap.collect()
     again, _ = fill_until_full(documents)
-    # A little less than before: what is moved together leaves gaps, and the dict's table grows by steps.
-    assert again >= stored * 0.88
+    assert again >= stored * 0.9
     assert_intact(documents, again)
 
 
