@@ -52,8 +52,12 @@ def main() -> int:
 
 def _explain(result: Result, slice_s: float) -> None:
     each = result.slice
-    print(f"--- {each.name} over {each.delivery} failed with seed {each.seed}; the end of what it said:")
-    print("\n".join(result.said.splitlines()[-SAID_LINES:]))
+    print(f"--- {each.name} over {each.delivery} failed with seed {each.seed}; what it said:")
+    said = result.said.splitlines()
+    # A panic's message comes first, the stacks of all threads last.
+    left_out = max(len(said) - 2 * SAID_LINES, 0)
+    print("\n".join(said[:SAID_LINES]))
+    print("\n".join([f"  ({left_out} lines)"] * bool(left_out) + said[max(SAID_LINES, len(said) - SAID_LINES) :]))
     options = shlex.join(["--only", each.name, "--delivery", each.delivery, "--seed", str(each.seed)])
     print(f"--- repeat: make torture TORTURE_SECONDS={slice_s:.0f} ARGS={shlex.quote(options)}", flush=True)
 

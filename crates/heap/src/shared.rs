@@ -123,6 +123,8 @@ pub struct Shared {
     pub marked_unscanned: AtomicBool,
     /// Objects born marked since the mark began, by threads that have ended since.
     pub born_before_end: AtomicU64,
+    /// Operations that were begun by threads that have ended since.
+    pub operations_before_end: AtomicU64,
     /// Handles that were dropped while their thread was ending.
     orphans: Mutex<Vec<Handle>>,
     move_epoch: AtomicU64,
@@ -182,6 +184,7 @@ impl Shared {
             logs: Logs::default(),
             marked_unscanned: AtomicBool::new(false),
             born_before_end: AtomicU64::new(0),
+            operations_before_end: AtomicU64::new(0),
             orphans: Mutex::default(),
             move_epoch: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -367,6 +370,7 @@ impl Shared {
         }
         self.handles.give_back(local.handles.drain(..).chain(local.roots.drain(..)));
         self.born_before_end.fetch_add(std::mem::take(&mut local.born), Ordering::Relaxed);
+        self.operations_before_end.fetch_add(local.operations, Ordering::Relaxed);
         self.release_prepared(mutator);
         let mut figures = lock(&self.figures);
         let longest = [&mutator.longest_ticks, &mutator.longest_stall_ticks];

@@ -11,6 +11,7 @@
 pub mod tracer;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::memory::Refused;
 use crate::mutator::Mutator;
@@ -24,9 +25,12 @@ pub struct Snapshot {
     report: VerifyReport,
 }
 
-fn operations(mutators: &[Arc<Mutator>]) -> u64 {
+/// Operations that were ever begun, by threads that have ended, too: the sum only grows.
+fn operations(shared: &Shared, mutators: &[Arc<Mutator>]) -> u64 {
     // SAFETY: callers are inside a rendezvous.
-    mutators.iter().map(|mutator| unsafe { mutator.local() }.operations).sum()
+    let begun: u64 = mutators.iter().map(|mutator| unsafe { mutator.local() }.operations).sum();
+    // Relaxed: changed under the lock of the list, which a rendezvous holds.
+    begun + shared.operations_before_end.load(Ordering::Relaxed)
 }
 
 /// Why a trace has no result.
@@ -75,7 +79,7 @@ pub fn after_mark(shared: &Shared) {
 /// Remembers the object graph. In the rendezvous of the flip, before it.
 pub fn before_flip(shared: &Shared, mutators: &[Arc<Mutator>]) -> Option<Snapshot> {
     let report = shared.options.verify.then(|| insist(check(shared))).flatten();
-    report.map(|report| Snapshot { operations: operations(mutators), report })
+    report.map(|report| Snapshot { operations: operations(shared, mutators), report })
 }
 
 /// Checks the heap at the end of a cycle. Whether it looked: not without memory for that.
@@ -85,10 +89,28 @@ pub fn after_cycle(shared: &Shared, before: Option<Snapshot>) -> bool {
     }
     let (report, _) = shared.rendezvous(|mutators| {
         let report = insist(check(shared))?;
-        if let Some(before) = before.filter(|before| before.operations == operations(mutators)) {
+        if let Some(before) = before.filter(|before| before.operations == operations(shared, mutators)) {
             assert_eq!(before.report, report, "[inv.move.same-graph]");
         }
         Some(report)
     });
     report.is_some()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{Heap, Options};
+
+    #[test]
+    fn a_thread_that_ends_takes_no_operation_with_it() {
+        let heap = Heap::new(Options { budget_bytes: 16 << 20, ..Options::default() }).unwrap();
+        let in_a_thread = || std::thread::scope(|scope| scope.spawn(|| heap.run(|_| Ok(())).unwrap()).join().unwrap());
+        let begun = || heap.shared().rendezvous(|mutators| operations(heap.shared(), mutators)).0;
+        in_a_thread();
+        let before = begun();
+        // The list forgets the first thread as the second one begins.
+        in_a_thread();
+        assert_eq!(begun(), before + 1);
+    }
 }
