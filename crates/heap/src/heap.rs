@@ -254,7 +254,7 @@ impl Heap {
     /// As [`Heap::drop_handle`], for an object that nobody but the caller has known: it is stored elsewhere by now, or is garbage
     /// of `failed_bytes`.
     pub fn drop_private(&self, handle: Handle, failed_bytes: u64) {
-        self.shared().fullness.note_failed(failed_bytes);
+        self.shared().note_failed(failed_bytes);
         self.drop_with(|op| op.handle_pass(handle), handle);
     }
 
@@ -344,18 +344,20 @@ impl Heap {
     /// Full cycles until nothing is left that is worth moving. When memory is short each can only move as much as fits, but
     /// gives back more than that to the next.
     pub(crate) fn collect_fully(&self) -> Result<CycleReport, Error> {
+        let space = &self.shared().mover.space;
         let one = || self.shared().collect(Kind::Full).ok_or_else(|| self.closed());
         let mut report = one()?;
         for _ in 1..ROUNDS_MAX {
             if !report.truncated || report.regions_evacuated == 0 {
                 break;
             }
-            let evacuated = report.regions_evacuated;
+            let used = space.used_bytes();
             report = one()?.after(&report);
-            if report.regions_evacuated == evacuated {
+            if space.used_bytes() >= used {
                 break;
             }
         }
+        self.shared().fullness.end_full_collection(self.shared().sparse_bytes());
         Ok(report)
     }
 

@@ -4,7 +4,8 @@
 //! their first allocation, or keep what they had made by then (a list that has grown), so at first only what was lacking is
 //! asked for. `[inv.room.whole]` From the third failure in a row on, the next attempt begins when there is room for all that
 //! the last one was given and for what it lacked besides: each attempt gets further than the one before, and an operation ends,
-//! or the heap is too full for it.
+//! or the heap is too full for it. What such an attempt needs in all is reckoned on the side of more, so after a full collection
+//! the operation is tried once whatever the reckoning says: only its own failure means that the heap is full.
 
 use std::sync::atomic::Ordering;
 
@@ -16,12 +17,14 @@ use crate::memory;
 use crate::mutator::thread::Given;
 use crate::mutator::{Mutator, Request, Retry};
 use crate::object::RAW_MAX;
-use crate::space::Shortage;
 use crate::space::layout::{LARGE_BYTES, POPULATE_BYTES};
+use crate::space::{Shortage, Window};
 use crate::sync::{lock, rest};
 
 /// Failures in a row from which on the room for a whole attempt is asked for.
 const SHORTAGES_MIN: u32 = 3;
+/// What more handles need.
+const HANDLES: Request = Request { window: Window::Slots, bytes: POPULATE_BYTES };
 
 impl Heap {
     /// Makes what an operation lacked: waits for another thread, reserves regions for large objects, or collects. Blocks;
@@ -42,10 +45,8 @@ impl Heap {
             Retry::Refused(refused) => Err((*refused).into()),
             Retry::Long => Ok(()),
             Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
-            Retry::Space(request) => {
-                self.make_space(mutator, request.bytes, |given| self.reserve(mutator, *request, given))
-            }
-            Retry::Handles => self.make_space(mutator, POPULATE_BYTES, |given| {
+            Retry::Space(request) => self.make_space(mutator, *request, |given| self.reserve(mutator, *request, given)),
+            Retry::Handles => self.make_space(mutator, HANDLES, |given| {
                 self.reserve_given(mutator, given)?;
                 shared.handles.make_room(&shared.mover.space)
             }),
@@ -58,6 +59,7 @@ impl Heap {
         mutator.wish_declined.store(wish_declined, Ordering::Relaxed);
         if result.is_err() {
             mutator.shortages.store(0, Ordering::Relaxed);
+            mutator.is_last_try.store(false, Ordering::Relaxed);
             shared.release_prepared(mutator);
         }
         result
@@ -67,15 +69,23 @@ impl Heap {
     fn make_space(
         &self,
         mutator: &Mutator,
-        bytes: u64,
+        request: Request,
         mut reserve: impl FnMut(&mut Given) -> Result<(), Shortage>,
     ) -> Result<(), Error> {
         let mut given = failed(mutator);
         if reserve(&mut given).is_ok() {
             return Ok(());
         }
+        // Relaxed, here and below: read and written by this thread.
+        if mutator.is_last_try.load(Ordering::Relaxed) {
+            return Err(self.full(request.bytes)?);
+        }
         let began = clock::ticks();
-        let result = self.collect_for(bytes, || reserve(&mut given));
+        let mut result = self.collect_for(request.bytes, || reserve(&mut given));
+        if matches!(result, Err(Error::Full { .. })) && self.may_fit(mutator, request, &given) {
+            mutator.is_last_try.store(true, Ordering::Relaxed);
+            result = Ok(());
+        }
         Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
         lock(&self.shared().figures).stalls += 1;
         result
@@ -110,20 +120,33 @@ impl Heap {
         Err(self.full(bytes)?)
     }
 
+    /// Whether an operation may find its memory although there is not room for all that its last attempts were given: it has not
+    /// been tried after a collection, and what is lacking first is there.
+    fn may_fit(&self, mutator: &Mutator, request: Request, given: &Given) -> bool {
+        let space = &self.shared().mover.space;
+        // Relaxed: read and written by this thread.
+        !mutator.is_last_try.load(Ordering::Relaxed)
+            && given.large.is_empty()
+            && given.carved_bytes > 0
+            && request.bytes <= LARGE_BYTES
+            && space.make_room(request.window, request.bytes, 0).is_ok()
+    }
+
     /// Whether no collection can find `bytes`.
     fn is_full_for(&self, bytes: u64, shortage: &Shortage) -> bool {
         let shared = self.shared();
+        let (space, fullness) = (&shared.mover.space, &shared.fullness);
         match shortage {
             Shortage::Budget => {
-                // As `Space::make_room` reckons, and `Space::reserve_large`.
-                let needed = match bytes > LARGE_BYTES {
-                    true => shared.mover.space.geometry().round_to_pages(bytes),
-                    false => bytes.next_multiple_of(POPULATE_BYTES) + POPULATE_BYTES,
-                };
-                let room = shared.mover.space.mutator_room_bytes();
-                shared.fullness.gain_bytes_max().is_some_and(|gain| needed > room + gain)
+                let Some(garbage) = fullness.garbage_bytes_max() else { return false };
+                // What is lent has been tried.
+                let garbage = garbage.saturating_sub(space.lent_bytes());
+                let gain = garbage + fullness.moved_bytes_max(shared.sparse_bytes());
+                // Memory becomes resident in steps.
+                let step = space.step_bytes();
+                bytes.next_multiple_of(step) > (space.mutator_room_bytes() + gain) / step * step
             }
-            Shortage::Fragmented => shared.fullness.is_fragmented_for(bytes),
+            Shortage::Fragmented => fullness.is_fragmented_for(bytes),
             Shortage::Kernel(_) | Shortage::Closed => false,
         }
     }

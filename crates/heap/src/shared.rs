@@ -9,6 +9,7 @@ use subduct_kernel::thread::Sleep;
 use subduct_kernel::uffd::Userfaultfd;
 
 use crate::collector::control::{Control, Kind};
+use crate::collector::cycle::full_share;
 use crate::collector::fullness::Fullness;
 use crate::collector::monitor::Monitor;
 use crate::collector::pacing::Pacing;
@@ -19,12 +20,12 @@ use crate::fork;
 use crate::memory;
 use crate::mutator::log::Logs;
 use crate::mutator::safepoint::Gate;
-use crate::mutator::thread::notice_fences;
+use crate::mutator::thread::{Left, notice_fences};
 use crate::mutator::{Handle, HandleTable, Mutator};
 use crate::object::Value;
 use crate::options::{Delivery, Options};
 use crate::space::RegionId;
-use crate::space::layout::CHUNK_BYTES;
+use crate::space::layout::{CHUNK_BYTES, SHORT_CHUNK_BYTES};
 use crate::stats::{CycleReport, PauseLog};
 use crate::sync::{self, is_simulated, lock, yield_now};
 
@@ -248,10 +249,16 @@ impl Shared {
         self.move_epoch.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Bytes that a mutator takes at a time: fewer under stress, which is counted in them.
+    /// Bytes that a mutator takes at a time, and those of the largest object that it takes from them: for a larger one it would
+    /// leave too much of a chunk. Fewer under stress, which is counted in them, and where room is short.
     #[must_use]
-    pub fn chunk_bytes(&self) -> u64 {
-        self.options.stress_bytes.map_or(CHUNK_BYTES, |stress| stress.clamp(4096, CHUNK_BYTES))
+    pub fn chunk_bytes(&self) -> (u64, u64) {
+        if self.mover.space.is_short() {
+            return (SHORT_CHUNK_BYTES, SHORT_CHUNK_BYTES / 16);
+        }
+        let bytes =
+            self.options.stress_bytes.map_or(CHUNK_BYTES, |stress| stress.clamp(SHORT_CHUNK_BYTES, CHUNK_BYTES));
+        (bytes, CHUNK_BYTES / 4)
     }
 
     /// Starts a cycle if enough was allocated since the last.
@@ -259,6 +266,23 @@ impl Shared {
         if self.pacing.is_due(self.mover.space.allocated_bytes()) {
             self.control.request();
         }
+    }
+
+    /// An attempt at an operation failed, and leaves so many bytes of garbage.
+    pub fn note_failed(&self, bytes: u64) {
+        if bytes > 0 {
+            self.mover.space.lend(self.fullness.note_failed(bytes));
+        }
+    }
+
+    /// Bytes that a full collection gives back by moving objects.
+    #[must_use]
+    pub fn sparse_bytes(&self) -> u64 {
+        let mutators = lock(&self.mutators);
+        self.mover.space.sparse_bytes(full_share(self), |region| {
+            let left = mutators.iter().flat_map(|mutator| &mutator.left).filter_map(Left::get);
+            left.filter(|(of, _)| *of == region).map(|(_, bytes)| bytes).sum()
+        })
     }
 
     /// Asks for a cycle that begins now or later, and waits until it is complete. `None` when the heap is closed first.

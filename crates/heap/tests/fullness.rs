@@ -1,5 +1,7 @@
 //! A full heap: it says so without a collection that cannot help, and never without one that can.
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use subduct_heap::object::{Scalar, list, outgoing, tuple};
 use subduct_heap::{Delivery, Error, Handle, Heap, Options};
 
@@ -137,4 +139,51 @@ fn the_estimate_of_what_is_alive_lies_between_nothing_and_the_most() {
     heap.collect().unwrap();
     let stats = heap.stats().unwrap();
     assert!(stats.live_bytes_max >= stats.live_bytes && stats.live_estimate_bytes >= stats.live_bytes, "{stats:?}");
+}
+
+/// Adds a list of strings of some kilobytes, in one step.
+fn push_strings(heap: &Heap, kept: Handle, lengths: &[usize]) -> Result<(), Error> {
+    heap.run(|op| {
+        let strings = list::new(op, lengths.len()).and_then(|strings| op.handle_new(strings))?;
+        let mut pushed = Ok(());
+        for length in lengths {
+            let text = "y".repeat(*length);
+            pushed = pushed.and_then(|()| list::push(op, op.handle_get(strings), &Scalar::Str(text.as_bytes())));
+        }
+        let pushed = pushed.and_then(|()| list::push(op, op.handle_get(kept), &Scalar::Object(strings)));
+        op.handle_pass(strings);
+        pushed
+    })
+}
+
+/// What a heap says that it is full for, no collection finds room for, but for the rest of a page or two.
+#[test]
+fn a_heap_is_full_only_when_a_collection_finds_no_room() {
+    const MARGIN: usize = 16 << 10;
+    for (delivery, stress_bytes) in
+        Delivery::ALL.map(|delivery| (delivery, None)).into_iter().chain([(Delivery::Pause, Some(1 << 16))])
+    {
+        for seed in 0..6 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let options =
+                Options { budget_bytes: BUDGET / 2, delivery: Some(delivery), stress_bytes, ..Options::default() };
+            let heap = Heap::new(options).unwrap();
+            let kept = heap.run(|op| list::new(op, 10_000).and_then(|kept| op.handle_new(kept))).unwrap();
+            let mut lengths: Vec<usize> = Vec::new();
+            let mut pushed = Ok(());
+            while pushed.is_ok() {
+                lengths = (0..20).map(|_| rng.random_range(0..3000)).collect();
+                pushed = push_strings(&heap, kept, &lengths);
+            }
+            assert!(matches!(pushed, Err(Error::Full { .. })), "{pushed:?}");
+            heap.collect().unwrap();
+            lengths.extend([MARGIN / 8; 8]);
+            let more = push_strings(&heap, kept, &lengths);
+            assert!(
+                matches!(more, Err(Error::Full { .. })),
+                "seed {seed}, {delivery}, stress {stress_bytes:?}: {more:?}"
+            );
+            heap.verify().unwrap();
+        }
+    }
 }

@@ -43,6 +43,7 @@ use crate::collector::share::Share;
 use crate::compact::mover::Counters;
 use crate::compact::plan::{self, Eagerness, Plan};
 use crate::shared::Shared;
+use crate::space::layout::REGION_BYTES;
 use crate::space::{Role, Window};
 use crate::stats::CycleReport;
 use crate::sync::lock;
@@ -52,6 +53,13 @@ use crate::verify;
 const SPARSE_SHARE: f64 = 0.5;
 /// The same in a full cycle, which is asked for and may cost more, and in an ordinary one where room is needed.
 const FULL_SHARE: f64 = 0.94;
+/// The same in a full cycle, as a share of the budget.
+const WORTHWHILE_SHARE: u64 = 1024;
+/// Up to this budget full cycles pack everything, because what is left at the ends of regions is a large share of it, and all of it
+/// is soon copied.
+const PACKED_BUDGET_BYTES: u64 = 256 << 20;
+/// What evacuating a window has to give back at least in an ordinary cycle: a quarter of a region.
+const WORTHWHILE_BYTES: u64 = REGION_BYTES / 4;
 
 /// Runs one cycle.
 pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
@@ -79,9 +87,9 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
         allow(shared, shared.pacing.spare_bytes(drained_bytes) / 2);
         shared.throttle.progress(1.0);
         free_dead(shared);
+        shared.mover.space.note_dead();
         let plan = plan::make(&shared.mover, eagerness(shared, full, marked.live_bytes, drained_bytes));
         shared.mover.set_source_signature(plan.signature);
-        shared.fullness.set_sparse_bytes(plan.sparse_bytes_left);
         shared.mover.space.release_held();
         plan
     });
@@ -151,16 +159,29 @@ fn timed<T>(duration_ms: &mut f64, f: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Regions are evacuated in a full cycle when at most this share of them is alive.
+pub fn full_share(shared: &Shared) -> f64 {
+    if shared.options.budget_bytes <= PACKED_BUDGET_BYTES { 1.0 } else { FULL_SHARE }
+}
+
 fn eagerness(shared: &Shared, full: bool, live_bytes: u64, drained_bytes: u64) -> Eagerness {
     let stress = shared.options.stress_bytes.is_some();
-    let live_share = if stress { 1.0 } else { [SPARSE_SHARE, FULL_SHARE][usize::from(full)] };
+    let live_share = match (stress, full) {
+        (true, _) => 1.0,
+        (false, true) => full_share(shared),
+        (false, false) => SPARSE_SHARE,
+    };
     Eagerness {
         live_share,
         live_share_max: live_share.max(FULL_SHARE),
         used_wanted_bytes: shared.pacing.used_wanted_bytes(live_bytes, drained_bytes),
         // One who asks for a full cycle waits for it.
         spare_bytes: if full { 0 } else { shared.pacing.spare_bytes(drained_bytes) },
-        always: stress,
+        gain_bytes_min: match (stress, full) {
+            (true, _) => 0,
+            (false, true) => (shared.options.budget_bytes / WORTHWHILE_SHARE).max(shared.mover.space.step_bytes()),
+            (false, false) => WORTHWHILE_BYTES,
+        },
     }
 }
 

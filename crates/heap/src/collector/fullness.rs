@@ -9,8 +9,10 @@
 //!   otherwise:              gain <= all that was allocated, and all that was alive
 //! ```
 //!
-//! To this comes what compaction could still give back of what the last cycle left in sparse regions. Where all that is less than
-//! what is lacking, the heap is full, and says so without a collection.
+//! To this comes what compaction could still give back of what the last cycle left in sparse regions
+//! ([`Space::sparse_bytes`](crate::space::Space::sparse_bytes)), until a full collection was made. Where all that is less than what
+//! is lacking, the heap is full, and says so without a collection. What failed attempts allocated is lent by the reserve meanwhile
+//! ([`Space::lend`](crate::space::Space::lend)), so that a full heap has the same room for each attempt.
 //!
 //! Not everything that is dropped releases something. A handle that was made by reading a container since the mark began names
 //! an object that the container still holds, if nothing was released since. A handle that an operation makes for itself names
@@ -30,8 +32,8 @@ pub struct Fullness {
     has_released: AtomicBool,
     /// Bytes that failed attempts allocated.
     failed_bytes: AtomicU64,
-    /// Bytes without live objects, in regions that a full cycle would evacuate and the last one did not.
-    sparse_bytes: AtomicU64,
+    /// What seemed to be gained by moving objects after a full collection, which did not gain it; 0 before one was made.
+    unmoved_bytes: AtomicU64,
     /// Bytes of the smallest large object that a full collection found no run of regions for.
     fragmented_bytes: AtomicU64,
     /// Bytes that had been allocated when the mark began.
@@ -63,7 +65,7 @@ impl Fullness {
             is_watching: AtomicBool::new(false),
             has_released: AtomicBool::new(true),
             failed_bytes: AtomicU64::new(0),
-            sparse_bytes: AtomicU64::new(0),
+            unmoved_bytes: AtomicU64::new(0),
             fragmented_bytes: AtomicU64::new(u64::MAX),
             allocated_bytes: AtomicU64::new(0),
             live_bytes: AtomicU64::new(0),
@@ -89,12 +91,19 @@ impl Fullness {
         self.is_watching.store(watch, Ordering::Relaxed);
         self.has_released.store(!watch, Ordering::Relaxed);
         self.failed_bytes.store(0, Ordering::Relaxed);
+        self.unmoved_bytes.store(0, Ordering::Relaxed);
         self.fragmented_bytes.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// The cycle leaves `bytes` to be gained by evacuating more.
-    pub fn set_sparse_bytes(&self, bytes: u64) {
-        self.sparse_bytes.store(bytes, Ordering::Relaxed);
+    /// A full collection has ended, and another one would seem to give `sparse_bytes` back by moving objects.
+    pub fn end_full_collection(&self, sparse_bytes: u64) {
+        self.unmoved_bytes.store(sparse_bytes, Ordering::Relaxed);
+    }
+
+    /// What moving objects gives back of what seems to be `sparse_bytes`.
+    #[must_use]
+    pub fn moved_bytes_max(&self, sparse_bytes: u64) -> u64 {
+        sparse_bytes.saturating_sub(self.unmoved_bytes.load(Ordering::Relaxed))
     }
 
     /// A full collection found no run of free regions for a large object of `bytes`.
@@ -126,9 +135,9 @@ impl Fullness {
         }
     }
 
-    /// A failed attempt allocated this much.
-    pub fn note_failed(&self, bytes: u64) {
-        self.failed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// A failed attempt allocated this much. Returns what all of them did.
+    pub fn note_failed(&self, bytes: u64) -> u64 {
+        self.failed_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     /// A handle came into use: for an object that was `read` from a container, or with its object.
@@ -144,17 +153,17 @@ impl Fullness {
         }
     }
 
-    /// What a collection can gain at most; `None` where that is not known.
+    /// Bytes of garbage that a collection can find at most; `None` where that is not known.
     #[must_use]
-    pub fn gain_bytes_max(&self) -> Option<u64> {
+    pub fn garbage_bytes_max(&self) -> Option<u64> {
         let is_known = self.is_watching() && !self.has_released.load(Ordering::Relaxed);
-        is_known.then(|| self.failed_bytes.load(Ordering::Relaxed) + self.sparse_bytes.load(Ordering::Relaxed))
+        is_known.then(|| self.failed_bytes.load(Ordering::Relaxed))
     }
 
     /// Whether no collection can find a run of free regions for a large object of `bytes`.
     #[must_use]
     pub fn is_fragmented_for(&self, bytes: u64) -> bool {
-        self.gain_bytes_max().is_some() && bytes >= self.fragmented_bytes.load(Ordering::Relaxed)
+        self.garbage_bytes_max().is_some() && bytes >= self.fragmented_bytes.load(Ordering::Relaxed)
     }
 
     /// What is alive now, when `allocated_bytes` have been allocated.
@@ -162,7 +171,7 @@ impl Fullness {
     pub fn live_estimate(&self, allocated_bytes: u64) -> LiveEstimate {
         let live = self.live_bytes.load(Ordering::Relaxed);
         let since = allocated_bytes.saturating_sub(self.allocated_bytes.load(Ordering::Relaxed));
-        let permille = match self.gain_bytes_max() {
+        let permille = match self.garbage_bytes_max() {
             Some(_) => 1000,
             None => self.surviving_permille.load(Ordering::Relaxed),
         };
@@ -178,18 +187,21 @@ mod tests {
     #[test]
     fn only_a_watched_heap_knows_that_nothing_can_be_gained() {
         let fullness = Fullness::new(16).unwrap();
-        assert_eq!(fullness.gain_bytes_max(), None);
+        assert_eq!(fullness.garbage_bytes_max(), None);
         fullness.begin_mark(false);
-        assert_eq!(fullness.gain_bytes_max(), None);
+        assert_eq!(fullness.garbage_bytes_max(), None);
         fullness.begin_mark(true);
         fullness.note_failed(100);
-        assert_eq!(fullness.gain_bytes_max(), Some(100));
+        assert_eq!(fullness.garbage_bytes_max(), Some(100));
         fullness.note_release();
-        assert_eq!(fullness.gain_bytes_max(), None);
+        assert_eq!(fullness.garbage_bytes_max(), None);
         fullness.begin_mark(true);
-        assert_eq!(fullness.gain_bytes_max(), Some(0));
-        fullness.set_sparse_bytes(7);
-        assert_eq!(fullness.gain_bytes_max(), Some(7));
+        assert_eq!(fullness.garbage_bytes_max(), Some(0));
+        assert_eq!(fullness.moved_bytes_max(7), 7);
+        fullness.end_full_collection(7);
+        assert_eq!((fullness.moved_bytes_max(7), fullness.moved_bytes_max(9)), (0, 2));
+        fullness.begin_mark(true);
+        assert_eq!(fullness.moved_bytes_max(7), 7);
     }
 
     #[test]
@@ -209,16 +221,16 @@ mod tests {
         fullness.begin_mark(true);
         fullness.note_handle(3, true);
         fullness.note_dropped(3);
-        assert_eq!(fullness.gain_bytes_max(), Some(0));
+        assert_eq!(fullness.garbage_bytes_max(), Some(0));
         // Made with its object, or read before the mark: since then the container may have let go.
         fullness.note_handle(3, true);
         fullness.begin_mark(true);
         fullness.note_dropped(3);
-        assert_eq!(fullness.gain_bytes_max(), None);
+        assert_eq!(fullness.garbage_bytes_max(), None);
         fullness.begin_mark(true);
         fullness.note_handle(4, false);
         fullness.note_dropped(4);
-        assert_eq!(fullness.gain_bytes_max(), None);
+        assert_eq!(fullness.garbage_bytes_max(), None);
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub fn run(shared: &Shared, share: &mut Share<'_>) -> Marked {
         each_logged(shared, mutators, |_| {});
         shared.marked_unscanned.store(false, Ordering::Relaxed);
         shared.fullness.begin_mark(is_nearly_full);
+        space.lend(0);
         shared.born_before_end.store(0, Ordering::Relaxed);
         for mutator in mutators {
             // SAFETY: inside the rendezvous.
@@ -119,6 +120,7 @@ fn try_end(shared: &Shared, mutators: &[Arc<Mutator>], marker: &mut Marker) -> O
         // SAFETY: inside the rendezvous.
         let local = unsafe { mutator.local() };
         local.chunks = [Chunk::default(); 2];
+        mutator.left.iter().for_each(|left| left.note_end(0));
         born += local.born;
     }
     shared.mover.space.hold_partial();

@@ -8,10 +8,8 @@ use crate::mark::bitmap::signature_bit;
 use crate::memory::{self, Refused};
 use crate::object::{Header, Ref};
 use crate::space::layout::{POPULATE_BYTES, REGION_BYTES, block_of};
+use crate::space::region::Region;
 use crate::space::{RegionId, Role, Shortage, Space, Window};
-
-/// What evacuating a window has to give back at least: a quarter of a region.
-const WORTHWHILE_BYTES: u64 = REGION_BYTES / 4;
 
 /// How eagerly to evacuate.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +22,8 @@ pub struct Eagerness {
     pub used_wanted_bytes: u64,
     /// Room to leave to mutators.
     pub spare_bytes: u64,
-    /// Evacuate even where no region is gained.
-    pub always: bool,
+    /// What evacuating a window has to give back at least, in bytes; 0: evacuate in any case.
+    pub gain_bytes_min: u64,
 }
 
 /// What moves in one cycle.
@@ -39,8 +37,6 @@ pub struct Plan {
     pub signature: u64,
     /// Bytes of objects that move.
     pub bytes: u64,
-    /// Bytes without live objects, in regions that a full cycle would evacuate and this one does not.
-    pub sparse_bytes_left: u64,
     /// Whether memory was too short to evacuate everything that was worth it.
     pub truncated: bool,
 }
@@ -105,7 +101,6 @@ pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
     for pair in plan.sources.windows(2) {
         mover.space.regions.get(pair[0]).set_head(pair[1]);
     }
-    plan.sparse_bytes_left = sparse_bytes(mover, eagerness.live_share_max, &plan.sources);
     for id in &plan.sources {
         mover.space.regions.get(*id).set_role(Role::Source);
         mover.forwarding.set_moving(*id, true);
@@ -143,25 +138,6 @@ fn candidates(space: &Space, window: Window) -> impl Iterator<Item = (RegionId, 
     })
 }
 
-/// Bytes of a region that hold no live object.
-fn dead_bytes(space: &Space, id: RegionId) -> u64 {
-    let region = space.regions.get(id);
-    region.resident_bytes().saturating_sub(region.live_bytes())
-}
-
-/// What could be gained by evacuating everything of which at most `live_share` is alive, after this cycle evacuates `sources`.
-fn sparse_bytes(mover: &Mover, live_share: f64, sources: &[RegionId]) -> u64 {
-    let space = &mover.space;
-    let of_window = |window| {
-        let all = candidates(space, window).filter(|(_, share)| *share <= live_share);
-        let all: u64 = all.map(|(id, _)| dead_bytes(space, id)).sum();
-        let sources = sources.iter().filter(|id| space.geometry().window_of(id.start()) == window);
-        let left = all.saturating_sub(sources.map(|id| dead_bytes(space, *id)).sum());
-        if left < WORTHWHILE_BYTES { 0 } else { left }
-    };
-    Window::ALL.into_iter().map(of_window).sum()
-}
-
 fn sparsest_first(candidates: &mut [(RegionId, f64)]) {
     candidates.sort_unstable_by(|(a, a_share), (b, b_share)| a_share.total_cmp(b_share).then(a.cmp(b)));
 }
@@ -181,7 +157,8 @@ fn choose(
     sparsest_first(&mut chosen);
     // To spare: the last step of each window's last destination, and in every destination the room that the next object
     // is too large for, an eighth of a region at most.
-    let mut room = space.collector_room_bytes().saturating_sub(2 * POPULATE_BYTES + eagerness.spare_bytes) / 8 * 7;
+    let all_room = space.collector_room_bytes().saturating_sub(2 * POPULATE_BYTES + eagerness.spare_bytes) / 8 * 7;
+    let mut room = all_room;
     let affordable = chosen.iter().take_while(|(id, _)| {
         let live = space.regions.get(*id).live_bytes();
         let fits = live <= room;
@@ -189,17 +166,30 @@ fn choose(
         fits
     });
     let affordable = affordable.count();
-    plan.truncated |= affordable < chosen.len();
-    chosen.truncate(affordable);
-    let (live, resident) = chosen
-        .iter()
-        .map(|(id, _)| space.regions.get(*id))
-        .fold((0, 0), |(live, resident), region| (live + region.live_bytes(), resident + region.resident_bytes()));
-    if !eagerness.always && live + WORTHWHILE_BYTES > resident {
+    let is_truncated = affordable < chosen.len();
+    plan.truncated |= is_truncated;
+    if is_truncated && gain_bytes(space, &chosen[..affordable]) < eagerness.gain_bytes_min {
+        // The sparsest give nothing back without the others: one of those may by itself.
+        chosen.drain(..affordable);
+        chosen.retain(|region| gain_bytes(space, &[*region]) >= eagerness.gain_bytes_min);
+        chosen.truncate(1);
+        chosen.retain(|(id, _)| space.regions.get(*id).live_bytes() <= all_room);
+    } else {
+        chosen.truncate(affordable);
+    }
+    if gain_bytes(space, &chosen) < eagerness.gain_bytes_min {
         chosen.clear();
     }
     chosen.sort_unstable_by_key(|(id, _)| *id);
     chosen
+}
+
+/// What evacuating some regions gives back, in bytes.
+fn gain_bytes(space: &Space, chosen: &[(RegionId, f64)]) -> u64 {
+    let regions = || chosen.iter().map(|(id, _)| space.regions.get(*id));
+    let live: u64 = regions().map(Region::live_bytes).sum();
+    // Destinations become resident in steps.
+    regions().map(Region::resident_bytes).sum::<u64>().saturating_sub(live.next_multiple_of(space.step_bytes()))
 }
 
 impl Layout<'_> {

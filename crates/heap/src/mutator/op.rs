@@ -13,7 +13,7 @@ use crate::memory::{self, Refused};
 use crate::mutator::thread::{Local, Mutator, POLL_ROOTS};
 use crate::object::{Header, Kind, Ref, Value};
 use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_RELEASE, BARRIER_TRACK, Interned, Shared};
-use crate::space::layout::{CHUNK_BYTES, LARGE_BYTES};
+use crate::space::layout::LARGE_BYTES;
 use crate::space::{Chunk, Window};
 use crate::sync::lock;
 
@@ -73,13 +73,19 @@ impl<'h> Op<'h> {
 
     /// Ends an attempt at an operation. What one that failed was given is kept for [`Heap::make_room`](crate::Heap::make_room).
     pub fn end(self, succeeded: bool) {
+        if !succeeded && self.barrier & BARRIER_RELEASE != 0 {
+            // Counted once: not again as a part of what a longer work of this thread has allocated.
+            let failed_bytes = self.local.allocated_bytes - self.local.began_at_bytes;
+            self.local.allocated_bytes = self.local.began_at_bytes;
+            self.shared.note_failed(failed_bytes);
+        }
         // Relaxed: read by this thread.
         self.mutator.allocated_bytes.store(self.local.allocated_bytes, Ordering::Relaxed);
+        for (left, chunk) in self.mutator.left.iter().zip(&self.local.chunks) {
+            left.note_start(chunk.start);
+        }
         let given = &mut self.local.given;
         if !succeeded {
-            if self.barrier & BARRIER_RELEASE != 0 {
-                self.shared.fullness.note_failed(self.local.allocated_bytes - self.local.began_at_bytes);
-            }
             *lock(&self.mutator.failed) = std::mem::take(given);
             return;
         }
@@ -93,6 +99,7 @@ impl<'h> Op<'h> {
         }
         if self.mutator.shortages.load(Ordering::Relaxed) > 0 {
             self.mutator.shortages.store(0, Ordering::Relaxed);
+            self.mutator.is_last_try.store(false, Ordering::Relaxed);
             // The last attempt may have needed less than those before.
             self.shared.release_prepared(self.mutator);
         }
@@ -211,8 +218,9 @@ impl<'h> Op<'h> {
 
     #[cold]
     fn refill(&mut self, window: Window, bytes: u64) -> Result<u64, Retry> {
-        let own = bytes > CHUNK_BYTES / 4;
-        let wanted = if own { bytes } else { CHUNK_BYTES.min(self.shared.chunk_bytes()).max(bytes) };
+        let (chunk_bytes, inside_bytes_max) = self.shared.chunk_bytes();
+        let own = bytes > inside_bytes_max;
+        let wanted = if own { bytes } else { chunk_bytes };
         let carved = self.shared.mover.space.carve(window, bytes, wanted);
         let Ok(chunk) = carved else { return Err(Retry::Space(Request { window, bytes })) };
         self.shared.note_allocation();
@@ -223,7 +231,12 @@ impl<'h> Op<'h> {
             self.shared.mover.prepare(chunk.start, chunk.end);
         }
         if !own {
-            self.local.chunks[window.index()] = Chunk { start: chunk.start + bytes, end: chunk.end };
+            let rest = Chunk { start: chunk.start + bytes, end: chunk.end };
+            self.mutator.left[window.index()].note_end(rest.end);
+            let left = std::mem::replace(&mut self.local.chunks[window.index()], rest);
+            if left.bytes() > 0 {
+                self.shared.mover.space.regions.of(left.start).add_dead_bytes(left.bytes());
+            }
         }
         Ok(chunk.start)
     }

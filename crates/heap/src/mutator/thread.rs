@@ -8,7 +8,7 @@ use crate::memory::{self, Refused};
 use crate::mutator::handles::Handle;
 use crate::mutator::safepoint::{Gate, Presence};
 use crate::object::Value;
-use crate::space::{Chunk, Window};
+use crate::space::{Chunk, RegionId, Window};
 use subduct_kernel::thread::thread_number;
 
 /// References that an operation can hold over a poll.
@@ -35,6 +35,36 @@ pub struct Local {
     pub began_at_bytes: u64,
     /// What this attempt at an operation was given.
     pub given: Given,
+}
+
+/// What is left of a thread's chunk, for others to know. Written by the owner inside operations, and by the
+/// collector in a rendezvous. Others may see the start of one chunk and the end
+/// of another: it is a figure.
+#[derive(Default)]
+pub struct Left {
+    start: AtomicU64,
+    end: AtomicU64,
+}
+
+impl Left {
+    /// An operation ends, and the chunk starts here now.
+    #[inline]
+    pub fn note_start(&self, start: u64) {
+        self.start.store(start, Ordering::Relaxed);
+    }
+
+    /// The chunk is another, which ends here.
+    pub fn note_end(&self, end: u64) {
+        self.end.store(end, Ordering::Relaxed);
+    }
+
+    /// What is left: in which region, and bytes.
+    #[must_use]
+    pub fn get(&self) -> Option<(RegionId, u64)> {
+        let (start, end) = (self.start.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
+        (start > 0 && start < end && RegionId::of(start) == RegionId::of(end - 1))
+            .then(|| (RegionId::of(start), end - start))
+    }
 }
 
 /// Memory that an attempt at an operation was given. When it fails, its objects are garbage, and the next attempt needs as
@@ -86,6 +116,11 @@ pub struct Mutator {
     pub ended: AtomicBool,
     /// Bytes of objects that the thread has allocated. Read and written by the owner only, outside operations, too.
     pub allocated_bytes: AtomicU64,
+    /// What is left of its chunks, in each window.
+    pub left: [Left; 2],
+    /// The operation found no memory after a full collection, and is tried once more all the same. Read and written by the owner
+    /// only.
+    pub is_last_try: AtomicBool,
     /// Longest operation, in clock ticks. Written by the owner only.
     pub longest_ticks: AtomicU64,
     /// Longest wait for a cycle to give memory back, in clock ticks. Written by the owner only.

@@ -64,6 +64,8 @@ pub struct Space {
     reserve_bytes: u64,
     pub(super) charged_bytes: AtomicU64,
     allocated_bytes: AtomicU64,
+    /// What mutators may use of the reserve: see [`Space::lend`].
+    lent_bytes: AtomicU64,
     /// How often the partial regions were held: tells regions of before from those taken since.
     era: AtomicU32,
     /// Written under the lock.
@@ -72,6 +74,11 @@ pub struct Space {
 
 /// Room at the end of a region that is not worth another visit, in bytes.
 const PARTIAL_MIN_BYTES: u64 = 64 << 10;
+/// Where less room than this is left, chunks and steps are small, and nothing becomes resident ahead of use: what one thread
+/// holds and does not use, another lacks.
+const SHORT_BYTES: u64 = 8 * POPULATE_BYTES;
+/// The share of the reserve that may be lent.
+const LENT_SHARE: u64 = 4;
 
 impl Space {
     /// A space in which every region is free, and nothing resident.
@@ -93,6 +100,7 @@ impl Space {
             reserve_bytes,
             charged_bytes: AtomicU64::new(0),
             allocated_bytes: AtomicU64::new(0),
+            lent_bytes: AtomicU64::new(0),
             era: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
         })
@@ -114,6 +122,40 @@ impl Space {
     #[must_use]
     pub fn mutator_bytes(&self) -> u64 {
         self.budget_bytes - self.reserve_bytes
+    }
+
+    /// Lets mutators use up to `bytes` of the reserve, a part of it at most: as much as attempts at operations that failed
+    /// have left behind. That is garbage, so that what is alive stays within [`Space::mutator_bytes`], and the next attempt
+    /// has the same room as the one before without a collection in between.
+    pub fn lend(&self, bytes: u64) {
+        // Relaxed: the limit needs no order with what it limits.
+        self.lent_bytes.store(bytes.min(self.reserve_bytes / LENT_SHARE), Ordering::Relaxed);
+    }
+
+    /// What is lent.
+    #[must_use]
+    pub fn lent_bytes(&self) -> u64 {
+        self.lent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What mutators may be charged for now.
+    pub(super) fn limit_bytes(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::Mutator => self.mutator_bytes() + self.lent_bytes(),
+            Limit::Collector => self.budget_bytes,
+        }
+    }
+
+    /// Whether little is left for mutators.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.charged_bytes() + SHORT_BYTES > self.mutator_bytes()
+    }
+
+    /// In which steps memory becomes resident: large ones cost fewer system calls, small ones waste less.
+    #[must_use]
+    pub fn step_bytes(&self) -> u64 {
+        if self.is_short() { self.geometry().page_bytes() } else { POPULATE_BYTES }
     }
 
     /// Bytes charged: an upper bound of what is resident, exact when no call is on its way.
@@ -140,6 +182,7 @@ impl Space {
         let id = lists.pooled.pop_first().or_else(|| lists.holes.pop_first()).ok_or(Shortage::Fragmented)?;
         let region = self.regions.get(id);
         region.set_used_bytes(0);
+        region.set_dead_bytes(0);
         region.take(role, self.era.load(Ordering::Relaxed));
         Ok(id)
     }
@@ -166,19 +209,16 @@ impl Space {
         let region = self.regions.get(id);
         let used = region.used_bytes();
         let bytes = wanted.max(least).min(REGION_BYTES - used);
-        let fits = |limit: u64| limit.saturating_sub(used) >= least;
-        let chunk_end = match self.populate(state, id, used + bytes, Limit::Mutator) {
-            Ok(()) => used + bytes,
-            // What is resident already may do.
-            Err(_) if fits(region.resident_bytes()) => (used + bytes).min(region.resident_bytes()),
-            Err(shortage) => {
-                if used == 0 {
-                    state[window.index()].current = None;
-                    self.put_back(state, id);
-                }
-                return Err(shortage);
+        let made = self.populate(state, id, used + bytes, Limit::Mutator);
+        // Less may do, and may be resident already.
+        if let Err(shortage) = made.or_else(|_| self.populate(state, id, used + least, Limit::Mutator)) {
+            if used == 0 {
+                state[window.index()].current = None;
+                self.put_back(state, id);
             }
-        };
+            return Err(shortage);
+        }
+        let chunk_end = (used + bytes).min(region.resident_bytes());
         region.set_used_bytes(chunk_end);
         self.allocated_bytes.fetch_add(chunk_end - used, Ordering::Relaxed);
         Ok(Chunk { start: id.start() + used, end: id.start() + chunk_end })
@@ -210,14 +250,16 @@ impl Space {
     }
 
     /// Makes room for a chunk of `bytes`, so that carving it needs nothing of the kernel, and finds out whether the budget has
-    /// `besides` bytes more. Errs on the side of no.
+    /// `besides` bytes more: about those it errs on the side of no.
     ///
     /// # Errors
     /// Why there is none; nothing was taken.
     pub fn make_room(&self, window: Window, bytes: u64, besides: u64) -> Result<(), Shortage> {
         let state = &mut *self.lock();
-        let needed = (bytes + besides).next_multiple_of(POPULATE_BYTES) + POPULATE_BYTES;
-        if self.charged_bytes() + needed > self.mutator_bytes() + self.pooled_bytes(state) {
+        let step = self.step_bytes();
+        let needed = (bytes + besides).next_multiple_of(step) + step;
+        let limit = self.limit_bytes(Limit::Mutator) + self.pooled_bytes(state);
+        if besides > 0 && self.charged_bytes() + needed > limit {
             return Err(Shortage::Budget);
         }
         let id = self.current_with_room(state, window, bytes)?;
@@ -372,7 +414,7 @@ impl Space {
     /// Bytes that mutators could be given now.
     #[must_use]
     pub fn mutator_room_bytes(&self) -> u64 {
-        self.collector_room_bytes().saturating_sub(self.reserve_bytes)
+        (self.collector_room_bytes() + self.lent_bytes()).saturating_sub(self.reserve_bytes)
     }
 
     /// Frees a region whose objects are gone.

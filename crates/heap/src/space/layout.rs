@@ -14,6 +14,8 @@ pub const REGION_BYTES: u64 = 1 << REGION_SHIFT;
 pub const LARGE_BYTES: u64 = 256 << 10;
 /// Bytes a mutator takes from a region at a time.
 pub const CHUNK_BYTES: u64 = 32 << 10;
+/// The same where room is short.
+pub const SHORT_CHUNK_BYTES: u64 = 4 << 10;
 /// Regions become resident in steps of this many bytes.
 pub const POPULATE_BYTES: u64 = 64 << 10;
 

@@ -14,6 +14,8 @@ pub mod region;
 mod residency;
 pub mod role;
 #[cfg(not(loom))]
+mod sparse;
+#[cfg(not(loom))]
 pub mod table;
 #[cfg(not(loom))]
 pub mod windows;

@@ -13,6 +13,7 @@ pub struct Region {
     used_bytes: AtomicU32,
     resident_bytes: AtomicU32,
     live_bytes: AtomicU64,
+    dead_bytes: AtomicU32,
     head: AtomicU32,
 }
 
@@ -23,6 +24,7 @@ impl Region {
             used_bytes: AtomicU32::new(0),
             resident_bytes: AtomicU32::new(0),
             live_bytes: AtomicU64::new(0),
+            dead_bytes: AtomicU32::new(0),
             head: AtomicU32::new(0),
         }
     }
@@ -79,6 +81,22 @@ impl Region {
     /// Forgets what was marked.
     pub fn clear_live_bytes(&self) {
         self.live_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes handed out that hold no object, or one that the last mark did not find.
+    #[must_use]
+    pub fn dead_bytes(&self) -> u64 {
+        u64::from(self.dead_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Sets what [`Region::dead_bytes`] says.
+    pub fn set_dead_bytes(&self, bytes: u64) {
+        self.dead_bytes.store(bytes as u32, Ordering::Relaxed);
+    }
+
+    /// A mutator leaves `bytes` of its chunk.
+    pub fn add_dead_bytes(&self, bytes: u64) {
+        self.dead_bytes.fetch_add(bytes as u32, Ordering::Relaxed);
     }
 
     /// Gives the region a new user.

@@ -6,17 +6,14 @@
 use std::sync::atomic::Ordering;
 
 use super::allocator::{Limit, Shortage, Space, WindowState};
-use super::layout::{CHUNK_BYTES, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
+use super::layout::{CHUNK_BYTES, REGION_BYTES, RegionId, Window};
 use super::role::Role;
 use crate::sync::point;
 
 impl Space {
     /// Takes `bytes` of the budget, giving up pooled regions where that helps.
     pub(super) fn charge(&self, state: &mut [WindowState; 2], bytes: u64, limit: Limit) -> Result<(), Shortage> {
-        let limit = match limit {
-            Limit::Mutator => self.mutator_bytes(),
-            Limit::Collector => self.budget_bytes,
-        };
+        let limit = self.limit_bytes(limit);
         while self.charged_bytes() + bytes > limit {
             let victim = Window::ALL.into_iter().find_map(|window| state[window.index()].pooled.pop_last());
             let Some(region) = victim else { return Err(Shortage::Budget) };
@@ -65,7 +62,7 @@ impl Space {
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Shortage::Closed);
         }
-        let wanted = bytes.next_multiple_of(POPULATE_BYTES).min(REGION_BYTES);
+        let wanted = bytes.next_multiple_of(self.step_bytes()).min(REGION_BYTES);
         self.charge(state, wanted - resident, limit)?;
         self.make_resident(id.start() + resident, id.start() + wanted)?;
         region.set_resident_bytes(wanted);
@@ -76,6 +73,9 @@ impl Space {
     /// microseconds, and inside an operation a flip would wait for them. Does nothing where memory is short.
     pub fn populate_ahead(&self) {
         let state = &mut *self.lock();
+        if self.is_short() {
+            return;
+        }
         for window in Window::ALL {
             let Some(id) = state[window.index()].current else { continue };
             let region = self.regions.get(id);
