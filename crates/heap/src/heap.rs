@@ -307,7 +307,7 @@ impl Heap {
                 Ok(())
             })?;
         }
-        self.collect_fully()
+        self.collect_fully(Kind::Full)
     }
 
     /// A cycle that only flips: nothing is marked and nothing moves, but every page of the slots window is taken from the
@@ -343,9 +343,9 @@ impl Heap {
 
     /// Full cycles until nothing is left that is worth moving. When memory is short each can only move as much as fits, but
     /// gives back more than that to the next.
-    pub(crate) fn collect_fully(&self) -> Result<CycleReport, Error> {
+    pub(crate) fn collect_fully(&self, kind: Kind) -> Result<CycleReport, Error> {
         let space = &self.shared().mover.space;
-        let one = || self.shared().collect(Kind::Full).ok_or_else(|| self.closed());
+        let one = || self.shared().collect(kind).ok_or_else(|| self.closed());
         let mut report = one()?;
         for _ in 1..ROUNDS_MAX {
             if !report.truncated || report.regions_evacuated == 0 {
@@ -357,7 +357,9 @@ impl Heap {
                 break;
             }
         }
-        self.shared().fullness.end_full_collection(self.shared().sparse_bytes());
+        if kind == Kind::Packing {
+            self.shared().fullness.end_packing(self.shared().sparse_bytes());
+        }
         Ok(report)
     }
 

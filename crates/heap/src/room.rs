@@ -4,7 +4,7 @@
 //! their first allocation, or keep what they had made by then (a list that has grown), so at first only what was lacking is
 //! asked for. `[inv.room.whole]` From the third failure in a row on, the next attempt begins when there is room for all that
 //! the last one was given and for what it lacked besides: each attempt gets further than the one before, and an operation ends,
-//! or the heap is too full for it. What such an attempt needs in all is reckoned on the side of more, so after a full collection
+//! or the heap is too full for it. What such an attempt needs in all is reckoned on the side of more, so after a packing collection
 //! the operation is tried once whatever the reckoning says: only its own failure means that the heap is full.
 
 use std::sync::atomic::Ordering;
@@ -91,7 +91,7 @@ impl Heap {
         result
     }
 
-    /// Collects until `reserve` finds its memory: after the cycle under way, after a cycle of our own, after a full collection.
+    /// Collects until `reserve` finds its memory: after the cycle under way, after a cycle of our own, after one that packs.
     /// Ends earlier where none of that can help ([`Fullness`](crate::collector::fullness::Fullness)).
     fn collect_for(&self, bytes: u64, mut reserve: impl FnMut() -> Result<(), Shortage>) -> Result<(), Error> {
         let shared = self.shared();
@@ -101,7 +101,7 @@ impl Heap {
                 0 if !shared.control.is_running() => {}
                 0 => shared.wait_running(),
                 1 => drop(shared.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
-                _ => drop(self.collect_fully()?),
+                _ => drop(self.collect_fully(Kind::Packing)?),
             }
             match reserve() {
                 Ok(()) => return Ok(()),

@@ -9,7 +9,7 @@ use subduct_kernel::thread::Sleep;
 use subduct_kernel::uffd::Userfaultfd;
 
 use crate::collector::control::{Control, Kind};
-use crate::collector::cycle::full_share;
+use crate::collector::cycle::packed_share;
 use crate::collector::fullness::Fullness;
 use crate::collector::monitor::Monitor;
 use crate::collector::pacing::Pacing;
@@ -275,11 +275,11 @@ impl Shared {
         }
     }
 
-    /// Bytes that a full collection gives back by moving objects.
+    /// Bytes that a packing collection gives back by moving objects.
     #[must_use]
     pub fn sparse_bytes(&self) -> u64 {
         let mutators = lock(&self.mutators);
-        self.mover.space.sparse_bytes(full_share(self), |region| {
+        self.mover.space.sparse_bytes(packed_share(self), |region| {
             let left = mutators.iter().flat_map(|mutator| &mutator.left).filter_map(Left::get);
             left.filter(|(of, _)| *of == region).map(|(_, bytes)| bytes).sum()
         })

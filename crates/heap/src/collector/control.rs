@@ -19,6 +19,8 @@ pub enum Kind {
     Ordinary,
     /// Collect, and compact everything worth it.
     Full,
+    /// Collect, and compact whatever gives anything back: a thread finds no memory.
+    Packing,
 }
 
 #[derive(Default)]

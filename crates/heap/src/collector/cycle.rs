@@ -53,17 +53,17 @@ use crate::verify;
 const SPARSE_SHARE: f64 = 0.5;
 /// The same in a full cycle, which is asked for and may cost more, and in an ordinary one where room is needed.
 const FULL_SHARE: f64 = 0.94;
-/// The same in a full cycle, as a share of the budget.
-const WORTHWHILE_SHARE: u64 = 1024;
-/// Up to this budget full cycles pack everything, because what is left at the ends of regions is a large share of it, and all of it
-/// is soon copied.
-const PACKED_BUDGET_BYTES: u64 = 256 << 20;
-/// What evacuating a window has to give back at least in an ordinary cycle: a quarter of a region.
+/// What evacuating a window has to give back at least: a quarter of a region.
 const WORTHWHILE_BYTES: u64 = REGION_BYTES / 4;
+/// The same in a packing cycle, as a share of the budget.
+const PACKED_SHARE: u64 = 1024;
+/// Up to this budget a packing cycle takes all regions: what is left at their ends is a large share of it, and all of it is soon
+/// copied.
+const PACKED_BUDGET_BYTES: u64 = 256 << 20;
 
 /// Runs one cycle.
 pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
-    let full = kind == Kind::Full;
+    let full = kind >= Kind::Full;
     let mut report = CycleReport::begin(lock(&shared.figures).cycles + 1, shared.delivery, full);
     let counted = Counted::now(&shared.mover.counters);
     let allocated_before = shared.mover.space.allocated_bytes();
@@ -88,7 +88,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
         shared.throttle.progress(1.0);
         free_dead(shared);
         shared.mover.space.note_dead();
-        let plan = plan::make(&shared.mover, eagerness(shared, full, marked.live_bytes, drained_bytes));
+        let plan = plan::make(&shared.mover, eagerness(shared, kind, marked.live_bytes, drained_bytes));
         shared.mover.set_source_signature(plan.signature);
         shared.mover.space.release_held();
         plan
@@ -159,28 +159,29 @@ fn timed<T>(duration_ms: &mut f64, f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Regions are evacuated in a full cycle when at most this share of them is alive.
-pub fn full_share(shared: &Shared) -> f64 {
+/// Regions are evacuated in a packing cycle when at most this share of them is alive.
+pub fn packed_share(shared: &Shared) -> f64 {
     if shared.options.budget_bytes <= PACKED_BUDGET_BYTES { 1.0 } else { FULL_SHARE }
 }
 
-fn eagerness(shared: &Shared, full: bool, live_bytes: u64, drained_bytes: u64) -> Eagerness {
+fn eagerness(shared: &Shared, kind: Kind, live_bytes: u64, drained_bytes: u64) -> Eagerness {
     let stress = shared.options.stress_bytes.is_some();
-    let live_share = match (stress, full) {
-        (true, _) => 1.0,
-        (false, true) => full_share(shared),
-        (false, false) => SPARSE_SHARE,
+    let live_share = match kind {
+        _ if stress => 1.0,
+        Kind::Packing => packed_share(shared),
+        Kind::Full => FULL_SHARE,
+        Kind::Ordinary | Kind::Flip => SPARSE_SHARE,
     };
     Eagerness {
         live_share,
         live_share_max: live_share.max(FULL_SHARE),
         used_wanted_bytes: shared.pacing.used_wanted_bytes(live_bytes, drained_bytes),
         // One who asks for a full cycle waits for it.
-        spare_bytes: if full { 0 } else { shared.pacing.spare_bytes(drained_bytes) },
-        gain_bytes_min: match (stress, full) {
-            (true, _) => 0,
-            (false, true) => (shared.options.budget_bytes / WORTHWHILE_SHARE).max(shared.mover.space.step_bytes()),
-            (false, false) => WORTHWHILE_BYTES,
+        spare_bytes: if kind >= Kind::Full { 0 } else { shared.pacing.spare_bytes(drained_bytes) },
+        gain_bytes_min: match kind {
+            _ if stress => 0,
+            Kind::Packing => (shared.options.budget_bytes / PACKED_SHARE).max(shared.mover.space.step_bytes()),
+            Kind::Full | Kind::Ordinary | Kind::Flip => WORTHWHILE_BYTES,
         },
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! To this comes what compaction could still give back of what the last cycle left in sparse regions
-//! ([`Space::sparse_bytes`](crate::space::Space::sparse_bytes)), until a full collection was made. Where all that is less than what
+//! ([`Space::sparse_bytes`](crate::space::Space::sparse_bytes)), until a packing collection was made. Where all that is less than what
 //! is lacking, the heap is full, and says so without a collection. What failed attempts allocated is lent by the reserve meanwhile
 //! ([`Space::lend`](crate::space::Space::lend)), so that a full heap has the same room for each attempt.
 //!
@@ -32,7 +32,7 @@ pub struct Fullness {
     has_released: AtomicBool,
     /// Bytes that failed attempts allocated.
     failed_bytes: AtomicU64,
-    /// What seemed to be gained by moving objects after a full collection, which did not gain it; 0 before one was made.
+    /// What seemed to be gained by moving objects after a packing collection, which did not gain it; 0 before one was made.
     unmoved_bytes: AtomicU64,
     /// Bytes of the smallest large object that a full collection found no run of regions for.
     fragmented_bytes: AtomicU64,
@@ -95,8 +95,8 @@ impl Fullness {
         self.fragmented_bytes.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// A full collection has ended, and another one would seem to give `sparse_bytes` back by moving objects.
-    pub fn end_full_collection(&self, sparse_bytes: u64) {
+    /// A full collection that packs what it can has ended, and another one would seem to give `sparse_bytes` back.
+    pub fn end_packing(&self, sparse_bytes: u64) {
         self.unmoved_bytes.store(sparse_bytes, Ordering::Relaxed);
     }
 
@@ -198,7 +198,7 @@ mod tests {
         fullness.begin_mark(true);
         assert_eq!(fullness.garbage_bytes_max(), Some(0));
         assert_eq!(fullness.moved_bytes_max(7), 7);
-        fullness.end_full_collection(7);
+        fullness.end_packing(7);
         assert_eq!((fullness.moved_bytes_max(7), fullness.moved_bytes_max(9)), (0, 2));
         fullness.begin_mark(true);
         assert_eq!(fullness.moved_bytes_max(7), 7);
