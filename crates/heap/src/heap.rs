@@ -358,7 +358,7 @@ impl Heap {
             }
         }
         if kind == Kind::Packing {
-            self.shared().fullness.end_packing(self.shared().sparse_bytes());
+            self.shared().fullness.end_packing(self.shared().sparse_bytes(), space.allocated_bytes());
         }
         Ok(report)
     }

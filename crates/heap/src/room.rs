@@ -23,6 +23,8 @@ use crate::sync::{lock, rest};
 
 /// Failures in a row from which on the room for a whole attempt is asked for.
 const SHORTAGES_MIN: u32 = 3;
+/// Allocating this share of the budget may make packing come out otherwise.
+const FEW_SHARE: u64 = 128;
 /// What more handles need.
 const HANDLES: Request = Request { window: Window::Slots, bytes: POPULATE_BYTES };
 
@@ -141,7 +143,9 @@ impl Heap {
                 let Some(garbage) = fullness.garbage_bytes_max() else { return false };
                 // What is lent has been tried.
                 let garbage = garbage.saturating_sub(space.lent_bytes());
-                let gain = garbage + fullness.moved_bytes_max(shared.sparse_bytes());
+                let few_bytes = space.budget_bytes() / FEW_SHARE;
+                let moved = fullness.moved_bytes_max(shared.sparse_bytes(), space.allocated_bytes(), few_bytes);
+                let gain = garbage + moved;
                 // Memory becomes resident in steps.
                 let step = space.step_bytes();
                 bytes.next_multiple_of(step) > (space.mutator_room_bytes() + gain) / step * step

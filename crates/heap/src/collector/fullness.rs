@@ -34,6 +34,8 @@ pub struct Fullness {
     failed_bytes: AtomicU64,
     /// What seemed to be gained by moving objects after a packing collection, which did not gain it; 0 before one was made.
     unmoved_bytes: AtomicU64,
+    /// Bytes that had been allocated by then.
+    packed_at_bytes: AtomicU64,
     /// Bytes of the smallest large object that a full collection found no run of regions for.
     fragmented_bytes: AtomicU64,
     /// Bytes that had been allocated when the mark began.
@@ -66,6 +68,7 @@ impl Fullness {
             has_released: AtomicBool::new(true),
             failed_bytes: AtomicU64::new(0),
             unmoved_bytes: AtomicU64::new(0),
+            packed_at_bytes: AtomicU64::new(0),
             fragmented_bytes: AtomicU64::new(u64::MAX),
             allocated_bytes: AtomicU64::new(0),
             live_bytes: AtomicU64::new(0),
@@ -95,14 +98,19 @@ impl Fullness {
         self.fragmented_bytes.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// A full collection that packs what it can has ended, and another one would seem to give `sparse_bytes` back.
-    pub fn end_packing(&self, sparse_bytes: u64) {
+    /// A packing collection has ended, and another one would seem to give `sparse_bytes` back.
+    pub fn end_packing(&self, sparse_bytes: u64, allocated_bytes: u64) {
         self.unmoved_bytes.store(sparse_bytes, Ordering::Relaxed);
+        self.packed_at_bytes.store(allocated_bytes, Ordering::Relaxed);
     }
 
-    /// What moving objects gives back of what seems to be `sparse_bytes`.
+    /// What moving objects may give back of what seems to be `sparse_bytes`. Once `few_bytes` have been allocated since objects were
+    /// packed, packing them together with those may come out otherwise.
     #[must_use]
-    pub fn moved_bytes_max(&self, sparse_bytes: u64) -> u64 {
+    pub fn moved_bytes_max(&self, sparse_bytes: u64, allocated_bytes: u64, few_bytes: u64) -> u64 {
+        if allocated_bytes.saturating_sub(self.packed_at_bytes.load(Ordering::Relaxed)) >= few_bytes {
+            return sparse_bytes;
+        }
         sparse_bytes.saturating_sub(self.unmoved_bytes.load(Ordering::Relaxed))
     }
 
@@ -197,11 +205,12 @@ mod tests {
         assert_eq!(fullness.garbage_bytes_max(), None);
         fullness.begin_mark(true);
         assert_eq!(fullness.garbage_bytes_max(), Some(0));
-        assert_eq!(fullness.moved_bytes_max(7), 7);
-        fullness.end_packing(7);
-        assert_eq!((fullness.moved_bytes_max(7), fullness.moved_bytes_max(9)), (0, 2));
+        assert_eq!(fullness.moved_bytes_max(7, 100, 10), 7);
+        fullness.end_packing(7, 100);
+        assert_eq!([7, 9].map(|sparse| fullness.moved_bytes_max(sparse, 109, 10)), [0, 2]);
+        assert_eq!(fullness.moved_bytes_max(7, 110, 10), 7);
         fullness.begin_mark(true);
-        assert_eq!(fullness.moved_bytes_max(7), 7);
+        assert_eq!(fullness.moved_bytes_max(7, 109, 10), 7);
     }
 
     #[test]
