@@ -56,6 +56,28 @@ def test_a_full_heap_says_so_and_loses_nothing(make_heap: HeapMaker, files_befor
     assert resident_bytes(files) <= BUDGET
 
 
+def test_a_full_heap_can_be_read(make_heap: HeapMaker) -> None:
+    """Reading needs a little of the heap: for proxies, and for the containers that a walk has met."""
+    with make_heap(budget="16MiB") as heap:
+        heap.root["kept"] = {}
+        kept = heap.root["kept"]
+        item = {"a": [1, {"b": [2, 3, {"c": "x"}]}, []], "t": ("x", [1]), "text": "x" * 1000}
+        number = 0
+        with pytest.raises(HeapFull):
+            while True:
+                kept[number] = item
+                number += 1
+        for _ in range(3):
+            assert [kept[each].to_python() for each in range(number)] == [item] * number
+            assert kept == kept.to_python()
+            held = [kept[each] for each in range(number)]
+            assert len(held) == len(kept.values()) == number
+            del held
+        kept.clear()
+        kept[0] = item
+        assert kept.to_python() == {0: item}
+
+
 def test_a_full_heap_is_usable_after_something_is_deleted(make_heap: HeapMaker) -> None:
     heap = make_heap(BUDGET)
     documents = fill(heap, 0)

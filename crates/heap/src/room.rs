@@ -18,7 +18,7 @@ use crate::mutator::thread::Given;
 use crate::mutator::{Mutator, Request, Retry};
 use crate::object::RAW_MAX;
 use crate::space::layout::{LARGE_BYTES, POPULATE_BYTES};
-use crate::space::{Shortage, Window};
+use crate::space::{Limit, Shortage, Window};
 use crate::sync::{lock, rest};
 
 /// Failures in a row from which on the room for a whole attempt is asked for.
@@ -26,7 +26,7 @@ const SHORTAGES_MIN: u32 = 3;
 /// Allocating this share of the budget may make packing come out otherwise.
 const FEW_SHARE: u64 = 128;
 /// What more handles need.
-const HANDLES: Request = Request { window: Window::Slots, bytes: POPULATE_BYTES };
+const HANDLES: Request = Request { window: Window::Slots, bytes: POPULATE_BYTES, limit: Limit::Reader };
 
 impl Heap {
     /// Makes what an operation lacked: waits for another thread, reserves regions for large objects, or collects. Blocks;
@@ -49,7 +49,7 @@ impl Heap {
             Retry::Space(request) if request.bytes > RAW_MAX as u64 + 8 => Err(Error::TooLarge),
             Retry::Space(request) => self.make_space(mutator, *request, |given| self.reserve(mutator, *request, given)),
             Retry::Handles => self.make_space(mutator, HANDLES, |given| {
-                self.reserve_given(mutator, given)?;
+                self.reserve_given(mutator, HANDLES, given)?;
                 shared.handles.make_room(&shared.mover.space)
             }),
             Retry::Wish(request) => {
@@ -83,7 +83,7 @@ impl Heap {
             return Err(self.full(request.bytes)?);
         }
         let began = clock::ticks();
-        let mut result = self.collect_for(request.bytes, || reserve(&mut given));
+        let mut result = self.collect_for(request, || reserve(&mut given));
         if matches!(result, Err(Error::Full { .. })) && self.may_fit(mutator, request, &given) {
             mutator.is_last_try.store(true, Ordering::Relaxed);
             result = Ok(());
@@ -95,7 +95,7 @@ impl Heap {
 
     /// Collects until `reserve` finds its memory: after the cycle under way, after a cycle of our own, after one that packs.
     /// Ends earlier where none of that can help ([`Fullness`](crate::collector::fullness::Fullness)).
-    fn collect_for(&self, bytes: u64, mut reserve: impl FnMut() -> Result<(), Shortage>) -> Result<(), Error> {
+    fn collect_for(&self, request: Request, mut reserve: impl FnMut() -> Result<(), Shortage>) -> Result<(), Error> {
         let shared = self.shared();
         let mut shortage = Shortage::Budget;
         for attempt in 0..3 {
@@ -109,17 +109,17 @@ impl Heap {
                 Ok(()) => return Ok(()),
                 Err(why) => shortage = why,
             }
-            if !shared.control.is_running() && self.is_full_for(bytes, &shortage) {
-                return Err(self.full(bytes)?);
+            if !shared.control.is_running() && self.is_full_for(request, &shortage) {
+                return Err(self.full(request.bytes)?);
             }
         }
         match shortage {
             Shortage::Kernel(error) => return Err(error.into()),
             Shortage::Closed => return Err(self.closed()),
-            Shortage::Fragmented => shared.fullness.note_fragmented(bytes),
+            Shortage::Fragmented => shared.fullness.note_fragmented(request.bytes),
             Shortage::Budget => {}
         }
-        Err(self.full(bytes)?)
+        Err(self.full(request.bytes)?)
     }
 
     /// Whether an operation may find its memory although there is not room for all that its last attempts were given: it has not
@@ -131,26 +131,27 @@ impl Heap {
             && given.large.is_empty()
             && given.carved_bytes > 0
             && request.bytes <= LARGE_BYTES
-            && space.make_room(request.window, request.bytes, 0).is_ok()
+            && space.make_room(request.window, request.bytes, 0, request.limit).is_ok()
     }
 
-    /// Whether no collection can find `bytes`.
-    fn is_full_for(&self, bytes: u64, shortage: &Shortage) -> bool {
+    /// Whether no collection can find the memory.
+    fn is_full_for(&self, request: Request, shortage: &Shortage) -> bool {
         let shared = self.shared();
         let (space, fullness) = (&shared.mover.space, &shared.fullness);
         match shortage {
             Shortage::Budget => {
                 let Some(garbage) = fullness.garbage_bytes_max() else { return false };
                 // What is lent has been tried.
-                let garbage = garbage.saturating_sub(space.lent_bytes());
+                let lent = if request.limit == Limit::Mutator { space.lent_bytes() } else { 0 };
+                let garbage = garbage.saturating_sub(lent);
                 let few_bytes = space.budget_bytes() / FEW_SHARE;
                 let moved = fullness.moved_bytes_max(shared.sparse_bytes(), space.allocated_bytes(), few_bytes);
                 let gain = garbage + moved;
                 // Memory becomes resident in steps.
                 let step = space.step_bytes();
-                bytes.next_multiple_of(step) > (space.mutator_room_bytes() + gain) / step * step
+                request.bytes.next_multiple_of(step) > (space.room_bytes(request.limit) + gain) / step * step
             }
-            Shortage::Fragmented => fullness.is_fragmented_for(bytes),
+            Shortage::Fragmented => fullness.is_fragmented_for(request.bytes),
             Shortage::Kernel(_) | Shortage::Closed => false,
         }
     }
@@ -169,18 +170,18 @@ impl Heap {
 
     /// Makes room for what this thread's next attempt needs: reserves large objects, and has what the first chunk needs.
     fn reserve(&self, mutator: &Mutator, request: Request, given: &mut Given) -> Result<(), Shortage> {
-        self.reserve_given(mutator, given)?;
+        self.reserve_given(mutator, request, given)?;
         if request.bytes > LARGE_BYTES {
             return self.reserve_large(mutator, request);
         }
-        self.shared().mover.space.make_room(request.window, request.bytes, given.carved_bytes)
+        self.shared().mover.space.make_room(request.window, request.bytes, given.carved_bytes, request.limit)
     }
 
     /// Reserves the large objects that the last attempt was given. What was reserved is no longer in `given`, and stays
     /// reserved if there is no room for the rest.
-    fn reserve_given(&self, mutator: &Mutator, given: &mut Given) -> Result<(), Shortage> {
+    fn reserve_given(&self, mutator: &Mutator, request: Request, given: &mut Given) -> Result<(), Shortage> {
         while let Some((window, bytes)) = given.large.last() {
-            self.reserve_large(mutator, Request { window: *window, bytes: *bytes })?;
+            self.reserve_large(mutator, Request { window: *window, bytes: *bytes, ..request })?;
             given.large.pop();
         }
         Ok(())
@@ -189,7 +190,7 @@ impl Heap {
     fn reserve_large(&self, mutator: &Mutator, request: Request) -> Result<(), Shortage> {
         let prepared = &mut *lock(&mutator.prepared);
         memory::reserve(prepared, 1).map_err(|refused| Shortage::Kernel(refused.into()))?;
-        let chunk = self.shared().mover.space.reserve_large(request.window, request.bytes)?;
+        let chunk = self.shared().mover.space.reserve_large(request.window, request.bytes, request.limit)?;
         prepared.push((request.window, chunk));
         self.shared().note_allocation();
         Ok(())

@@ -69,6 +69,10 @@ impl<'h> Scratch<'h> {
     /// Gives a container the number `node`: a new one, which has to be [`len`](Self::len), or that of one that is not needed any more.
     /// Once done, doing it again changes nothing. Objects may move.
     pub fn put(&mut self, op: &mut Op<'_>, node: Node, container: Handle) -> Result<(), Retry> {
+        op.borrowing(|op| self.put_borrowing(op, node, container))
+    }
+
+    fn put_borrowing(&mut self, op: &mut Op<'_>, node: Node, container: Handle) -> Result<(), Retry> {
         let list = match self.list {
             Some(list) => list,
             None => {

@@ -14,7 +14,7 @@ use crate::mutator::thread::{Local, Mutator, POLL_ROOTS};
 use crate::object::{Header, Kind, Ref, Value};
 use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_RELEASE, BARRIER_TRACK, Interned, Shared};
 use crate::space::layout::LARGE_BYTES;
-use crate::space::{Chunk, Window};
+use crate::space::{Chunk, Limit, Window};
 use crate::sync::lock;
 
 /// Memory that an operation needs before it can go on.
@@ -24,6 +24,8 @@ pub struct Request {
     pub window: Window,
     /// How much, in bytes.
     pub bytes: u64,
+    /// Out of what.
+    pub limit: Limit,
 }
 
 /// Why an operation must leave the critical section and be run again.
@@ -156,7 +158,7 @@ impl<'h> Op<'h> {
     pub fn alloc(&mut self, kind: Kind, slots: usize, raw_len: usize) -> Result<Ref, Retry> {
         let window = if kind.is_leaf() { Window::Leaves } else { Window::Slots };
         let Some(header) = Header::new(kind, slots, raw_len) else {
-            return Err(Retry::Space(Request { window, bytes: u64::MAX }));
+            return Err(Retry::Space(self.request(window, u64::MAX)));
         };
         let bytes = header.bytes();
         let offset = if bytes > LARGE_BYTES {
@@ -205,6 +207,21 @@ impl<'h> Op<'h> {
         self.local.born += 1;
     }
 
+    fn request(&self, window: Window, bytes: u64) -> Request {
+        Request { window, bytes, limit: self.local.limit }
+    }
+
+    /// Does something whose memory is soon given back, and that a full heap must not refuse: it may borrow from the reserve.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn borrowing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T, Retry>) -> Result<T, Retry> {
+        let limit = std::mem::replace(&mut self.local.limit, Limit::Reader);
+        let result = f(self);
+        self.local.limit = limit;
+        result
+    }
+
     #[inline]
     fn bump(&mut self, window: Window, bytes: u64) -> Result<u64, Retry> {
         let chunk = &mut self.local.chunks[window.index()];
@@ -221,8 +238,8 @@ impl<'h> Op<'h> {
         let (chunk_bytes, inside_bytes_max) = self.shared.chunk_bytes();
         let own = bytes > inside_bytes_max;
         let wanted = if own { bytes } else { chunk_bytes };
-        let carved = self.shared.mover.space.carve(window, bytes, wanted);
-        let Ok(chunk) = carved else { return Err(Retry::Space(Request { window, bytes })) };
+        let carved = self.shared.mover.space.carve(window, bytes, wanted, self.local.limit);
+        let Ok(chunk) = carved else { return Err(Retry::Space(self.request(window, bytes))) };
         self.shared.note_allocation();
         self.local.given.carved_bytes += chunk.bytes();
         // Relaxed: read by this thread.
@@ -248,7 +265,7 @@ impl<'h> Op<'h> {
     pub fn is_prepared(&self, kind: Kind, slots: usize, raw_len: usize) -> Result<(), Retry> {
         let window = if kind.is_leaf() { Window::Leaves } else { Window::Slots };
         let bytes = Header::new(kind, slots, raw_len).map_or(u64::MAX, Header::bytes);
-        let request = Request { window, bytes };
+        let request = self.request(window, bytes);
         let is_there = |of: &(Window, Chunk)| of.0 == window && of.1.bytes() == bytes;
         let lacks = bytes > LARGE_BYTES && !lock(&self.mutator.prepared).iter().any(is_there);
         if lacks { Err(Retry::Space(request)) } else { Ok(()) }
@@ -257,7 +274,7 @@ impl<'h> Op<'h> {
     fn take_prepared(&mut self, window: Window, bytes: u64) -> Result<u64, Retry> {
         let mut prepared = lock(&self.mutator.prepared);
         let fitting = prepared.iter().position(|(of, chunk)| *of == window && chunk.bytes() == bytes);
-        let Some(fitting) = fitting else { return Err(Retry::Space(Request { window, bytes })) };
+        let Some(fitting) = fitting else { return Err(Retry::Space(self.request(window, bytes))) };
         let (_, chunk) = prepared.swap_remove(fitting);
         self.shared.mover.space.commit_large(chunk);
         // Without a note of it the next attempt asks for it again by itself.

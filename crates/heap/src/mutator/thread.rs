@@ -8,7 +8,7 @@ use crate::memory::{self, Refused};
 use crate::mutator::handles::Handle;
 use crate::mutator::safepoint::{Gate, Presence};
 use crate::object::Value;
-use crate::space::{Chunk, RegionId, Window};
+use crate::space::{Chunk, Limit, RegionId, Window};
 use subduct_kernel::thread::thread_number;
 
 /// References that an operation can hold over a poll.
@@ -35,6 +35,8 @@ pub struct Local {
     pub began_at_bytes: u64,
     /// What this attempt at an operation was given.
     pub given: Given,
+    /// What its memory is charged to.
+    pub limit: Limit,
 }
 
 /// What is left of a thread's chunk, for others to know. Written by the owner inside operations, and by the

@@ -31,10 +31,13 @@ pub enum Shortage {
 }
 
 /// What users of memory may charge up to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// Budget less reserve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limit {
+    /// Budget less reserve, and what is lent of that.
+    #[default]
     Mutator,
+    /// A part of the reserve besides: for what a thread needs to read a full heap, and soon gives back.
+    Reader,
     /// The whole budget.
     Collector,
 }
@@ -77,8 +80,9 @@ const PARTIAL_MIN_BYTES: u64 = 64 << 10;
 /// Where less room than this is left, chunks and steps are small, and nothing becomes resident ahead of use: what one thread
 /// holds and does not use, another lacks.
 const SHORT_BYTES: u64 = 8 * POPULATE_BYTES;
-/// The share of the reserve that may be lent.
+/// The share of the reserve that may be lent: to attempts that come after failed ones, and to readers.
 const LENT_SHARE: u64 = 4;
+const READER_SHARE: u64 = 2;
 
 impl Space {
     /// A space in which every region is free, and nothing resident.
@@ -138,10 +142,11 @@ impl Space {
         self.lent_bytes.load(Ordering::Relaxed)
     }
 
-    /// What mutators may be charged for now.
+    /// Bytes that may be charged now.
     pub(super) fn limit_bytes(&self, limit: Limit) -> u64 {
         match limit {
             Limit::Mutator => self.mutator_bytes() + self.lent_bytes(),
+            Limit::Reader => self.mutator_bytes() + self.reserve_bytes / READER_SHARE,
             Limit::Collector => self.budget_bytes,
         }
     }
@@ -203,15 +208,15 @@ impl Space {
     ///
     /// # Errors
     /// [`Shortage`]; nothing was taken.
-    pub fn carve(&self, window: Window, least: u64, wanted: u64) -> Result<Chunk, Shortage> {
+    pub fn carve(&self, window: Window, least: u64, wanted: u64, limit: Limit) -> Result<Chunk, Shortage> {
         let state = &mut *self.lock();
         let id = self.current_with_room(state, window, least)?;
         let region = self.regions.get(id);
         let used = region.used_bytes();
         let bytes = wanted.max(least).min(REGION_BYTES - used);
-        let made = self.populate(state, id, used + bytes, Limit::Mutator);
+        let made = self.populate(state, id, used + bytes, limit);
         // Less may do, and may be resident already.
-        if let Err(shortage) = made.or_else(|_| self.populate(state, id, used + least, Limit::Mutator)) {
+        if let Err(shortage) = made.or_else(|_| self.populate(state, id, used + least, limit)) {
             if used == 0 {
                 state[window.index()].current = None;
                 self.put_back(state, id);
@@ -254,17 +259,17 @@ impl Space {
     ///
     /// # Errors
     /// Why there is none; nothing was taken.
-    pub fn make_room(&self, window: Window, bytes: u64, besides: u64) -> Result<(), Shortage> {
+    pub fn make_room(&self, window: Window, bytes: u64, besides: u64, limit: Limit) -> Result<(), Shortage> {
         let state = &mut *self.lock();
         let step = self.step_bytes();
         let needed = (bytes + besides).next_multiple_of(step) + step;
-        let limit = self.limit_bytes(Limit::Mutator) + self.pooled_bytes(state);
-        if besides > 0 && self.charged_bytes() + needed > limit {
+        let limit_bytes = self.limit_bytes(limit) + self.pooled_bytes(state);
+        if besides > 0 && self.charged_bytes() + needed > limit_bytes {
             return Err(Shortage::Budget);
         }
         let id = self.current_with_room(state, window, bytes)?;
         let used = self.regions.get(id).used_bytes();
-        let populated = self.populate(state, id, used + bytes, Limit::Mutator);
+        let populated = self.populate(state, id, used + bytes, limit);
         if populated.is_err() && used == 0 {
             state[window.index()].current = None;
             self.put_back(state, id);
@@ -281,7 +286,7 @@ impl Space {
     ///
     /// # Errors
     /// [`Shortage`]; nothing was taken.
-    pub fn reserve_large(&self, window: Window, bytes: u64) -> Result<Chunk, Shortage> {
+    pub fn reserve_large(&self, window: Window, bytes: u64, limit: Limit) -> Result<Chunk, Shortage> {
         let state = &mut *self.lock();
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Shortage::Closed);
@@ -303,7 +308,7 @@ impl Space {
             state[window.index()].holes.remove(&id);
         }
         let made = self
-            .charge(state, resident, Limit::Mutator)
+            .charge(state, resident, limit)
             .and_then(|()| self.make_resident(first.start(), first.start() + resident));
         if let Err(shortage) = made {
             state[window.index()].holes.extend(run());
@@ -367,7 +372,7 @@ impl Space {
         let id = self.take(state, Window::Slots, Role::Free)?;
         // Recycled memory would read as handles.
         let punched = if self.regions.get(id).resident_bytes() > 0 { self.punch(id) } else { Ok(()) };
-        let made = punched.and_then(|()| self.populate(state, id, POPULATE_BYTES, Limit::Mutator));
+        let made = punched.and_then(|()| self.populate(state, id, POPULATE_BYTES, Limit::Reader));
         if let Err(shortage) = made {
             self.put_back(state, id);
             return Err(shortage);
@@ -381,7 +386,7 @@ impl Space {
     /// # Errors
     /// [`Shortage`]; nothing changed.
     pub fn grow_handles(&self, id: RegionId, bytes: u64) -> Result<(), Shortage> {
-        self.populate(&mut self.lock(), id, bytes, Limit::Mutator)
+        self.populate(&mut self.lock(), id, bytes, Limit::Reader)
     }
 
     /// A destination region with its first `bytes` resident. May use the reserve.
@@ -408,13 +413,19 @@ impl Space {
     /// Bytes that destinations could become resident with now.
     #[must_use]
     pub fn collector_room_bytes(&self) -> u64 {
-        self.budget_bytes.saturating_sub(self.used_bytes())
+        self.room_bytes(Limit::Collector)
     }
 
     /// Bytes that mutators could be given now.
     #[must_use]
     pub fn mutator_room_bytes(&self) -> u64 {
-        (self.collector_room_bytes() + self.lent_bytes()).saturating_sub(self.reserve_bytes)
+        self.room_bytes(Limit::Mutator)
+    }
+
+    /// Bytes that could be charged now.
+    #[must_use]
+    pub fn room_bytes(&self, limit: Limit) -> u64 {
+        self.limit_bytes(limit).saturating_sub(self.used_bytes())
     }
 
     /// Frees a region whose objects are gone.

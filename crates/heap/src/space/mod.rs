@@ -21,7 +21,7 @@ pub mod table;
 pub mod windows;
 
 #[cfg(not(loom))]
-pub use allocator::{Shortage, Space};
+pub use allocator::{Limit, Shortage, Space};
 #[cfg(not(loom))]
 pub use chunk::Chunk;
 #[cfg(not(loom))]

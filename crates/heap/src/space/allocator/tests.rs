@@ -27,7 +27,7 @@ fn a_pool_is_trimmed_beside_those_who_take_from_it() {
         });
         let _done = Done(&is_done);
         for round in 1..=20_000 {
-            let chunk = space.reserve_large(Window::Slots, POPULATE_BYTES).unwrap();
+            let chunk = space.reserve_large(Window::Slots, POPULATE_BYTES, Limit::Mutator).unwrap();
             let (region, word) = (space.regions.of(chunk.start), space.windows.word(space.windows.view(), chunk.start));
             assert_eq!(word.swap(round, Ordering::Relaxed), 0, "{round}: zeroed, whoever had it before");
             thread::yield_now();
