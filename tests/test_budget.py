@@ -63,10 +63,12 @@ def test_a_full_heap_can_be_read(make_heap: HeapMaker) -> None:
         kept = heap.root["kept"]
         item = {"a": [1, {"b": [2, 3, {"c": "x"}]}, []], "t": ("x", [1]), "text": "x" * 1000}
         number = 0
-        with pytest.raises(HeapFull):
+        try:
             while True:
                 kept[number] = item
                 number += 1
+        except HeapFull:
+            assert number > 1000
         for _ in range(3):
             assert [kept[each].to_python() for each in range(number)] == [item] * number
             assert kept == kept.to_python()

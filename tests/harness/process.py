@@ -49,7 +49,9 @@ class Footprint:
         )
 
 
-def run_program(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_program(
+    source: str, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run Python source in a fresh interpreter; a test that needs longer than two minutes there is stuck."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(source), *arguments],
@@ -57,4 +59,5 @@ def run_program(source: str, *arguments: str) -> subprocess.CompletedProcess[str
         text=True,
         timeout=120,
         check=False,
+        env={**os.environ, **(environment or {})},
     )

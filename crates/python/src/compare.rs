@@ -14,7 +14,7 @@ use subduct_heap::object::{Kind, Outgoing, dict};
 
 use crate::held::{self, Held};
 use crate::incoming;
-use crate::keys::KeyOut;
+use crate::keys::{self, KeyOut};
 use crate::outgoing::{proxy, to_object};
 use crate::scratch::{Node, Visited};
 use crate::transfer;
@@ -267,7 +267,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             let rights = match (pair.kind, right.as_mut()) {
                 (Kind::Dict, _) => None,
                 (_, Some(cursor)) => Some(self.read_right(pair, cursor, count)?),
-                (_, None) => Some(python_items(pair, done, count)),
+                (_, None) => Some(python_items(pair, done, count)?),
             };
             let mut rights = rights.map(Vec::into_iter);
             for Item { key, child } in items.drain(..) {
@@ -303,16 +303,16 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     /// The next `count` items of a right side in a heap, less where it has fewer.
     fn read_right(&mut self, pair: &Pair<'py>, cursor: &mut Cursor, count: usize) -> PyResult<Vec<Right<'py>>> {
-        let mut items = Vec::with_capacity(count);
+        let mut items = turn::with_room(count)?;
         let is_theirs = matches!(pair.right, Side::Theirs(_));
         match (is_theirs, self.theirs, &mut self.their_nodes) {
             (true, Some(theirs), Some(nodes)) => {
                 cursor.read(self.py, theirs.heap().get(), nodes, count, &mut items)?;
-                Ok(items.into_iter().map(|item| Right::Theirs(item.child)).collect())
+                turn::gathered(items.into_iter().map(|item| Ok(Right::Theirs(item.child))))
             }
             _ => {
                 cursor.read(self.py, self.ours.heap().get(), &mut self.our_nodes, count, &mut items)?;
-                Ok(items.into_iter().map(|item| Right::Ours(item.child)).collect())
+                turn::gathered(items.into_iter().map(|item| Ok(Right::Ours(item.child))))
             }
         }
     }
@@ -322,10 +322,10 @@ impl<'a, 'py> Walk<'a, 'py> {
         match (&pair.right, self.theirs, &mut self.their_nodes) {
             (Side::Ours(node), _, _) => {
                 let heap = self.ours.heap().get();
-                Ok(look_up(self.py, heap, &mut self.our_nodes, *node, &key.key())?.map(Right::Ours))
+                Ok(look_up(self.py, heap, &mut self.our_nodes, *node, &keys::given(key.key())?)?.map(Right::Ours))
             }
             (Side::Theirs(node), Some(theirs), Some(nodes)) => {
-                Ok(look_up(self.py, theirs.heap().get(), nodes, *node, &key.key())?.map(Right::Theirs))
+                Ok(look_up(self.py, theirs.heap().get(), nodes, *node, &keys::given(key.key())?)?.map(Right::Theirs))
             }
             (Side::Theirs(_), _, _) => unreachable!("there is no other heap"),
             (Side::Python(object), _, _) => {
@@ -380,14 +380,14 @@ fn length(py: Python<'_>, held: &Held, nodes: &mut Visited<'_>, kind: Kind, node
 }
 
 /// Items of a right side that is Python's, from `first` on.
-fn python_items<'py>(pair: &Pair<'py>, first: usize, count: usize) -> Vec<Right<'py>> {
-    let Side::Python(object) = &pair.right else { return Vec::new() };
+fn python_items<'py>(pair: &Pair<'py>, first: usize, count: usize) -> PyResult<Vec<Right<'py>>> {
+    let Side::Python(object) = &pair.right else { return Ok(Vec::new()) };
     let item = |i: usize| match (object.cast::<PyList>(), object.cast::<PyTuple>()) {
         (Ok(list), _) => list.get_item(i).ok(),
         (_, Ok(tuple)) => tuple.get_item(i).ok(),
         _ => None,
     };
-    (first..first + count).map_while(item).map(Right::Python).collect()
+    turn::gathered((first..first + count).map_while(item).map(|item| Ok(Right::Python(item))))
 }
 
 fn scalars_equal(py: Python<'_>, held: &Held, left: Outgoing, right: Outgoing) -> PyResult<bool> {

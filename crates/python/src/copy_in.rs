@@ -148,7 +148,7 @@ fn empty(op: &mut Op<'_>, kind: Kind, len: usize) -> Result<Ref, Retry> {
 /// Makes `value` item `i` of a container that nobody else knows, which has all items before it.
 fn attach(op: &mut Op<'_>, parent: Ref, key: Option<&KeyIn>, i: usize, value: &Scalar<'_>) -> Result<(), Retry> {
     match (op.header(parent).kind(), key) {
-        (Kind::Dict, Some(key)) => dict::insert(op, parent, &key.key(), value).map(drop),
+        (Kind::Dict, Some(key)) => dict::insert(op, parent, &key.key()?, value).map(drop),
         (Kind::List, _) => list::push(op, parent, value),
         _ => tuple::init(op, parent, i, value),
     }
@@ -260,7 +260,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
 
     /// What is to become of these items. Containers that are to be filled later are added to `frames`.
     fn plan(&mut self, piece: Piece<'py>, frames: &mut Vec<Frame<'py>>) -> PyResult<Vec<Link>> {
-        let mut links = Vec::with_capacity(piece.values.len());
+        let mut links = turn::with_room(piece.values.len())?;
         let mut keys = piece.keys.iter();
         for value in &piece.values {
             let key = keys.next().map(|key| self.key(key)).transpose()?;
@@ -301,7 +301,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
         if piece.values.iter().any(is_new) {
             return Ok(None);
         }
-        let mut values = Vec::with_capacity(piece.values.len());
+        let mut values = turn::with_room(piece.values.len())?;
         for value in &piece.values {
             values.push(match self.memo.get(&address(value)) {
                 Some(node) => Item::Node(*node),
@@ -312,7 +312,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
                 },
             });
         }
-        let mut keys = Vec::with_capacity(piece.keys.len());
+        let mut keys = turn::with_room(piece.keys.len())?;
         for key in &piece.keys {
             keys.push(self.key(key)?);
         }

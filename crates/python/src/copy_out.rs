@@ -46,7 +46,7 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
                     debug_assert_eq!(node, objects.len(), "numbers are given in order");
                     turn::push(&mut objects, target.to_any())?;
                     let value = target.to_any();
-                    deeper.push(Frame { cursor: Cursor::new(node, kind), target, filled: 0 });
+                    turn::push(&mut deeper, Frame { cursor: Cursor::new(node, kind), target, filled: 0 })?;
                     value
                 }
                 Child::Container(Container { node, .. }) => objects[node].clone(),

@@ -3,9 +3,10 @@
 //! To store a key, it has to be exactly of a type that a heap holds. To look one up, instances of subclasses of str, int, float,
 //! bytes and tuple stand for the value they hold (members of an `IntEnum`, say); whatever else is hashable is simply not there.
 
-use pyo3::exceptions::{PyRecursionError, PyTypeError};
+use pyo3::exceptions::{PyMemoryError, PyRecursionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString, PyTuple};
+use subduct_heap::memory::{self, Refused};
 use subduct_heap::object::{Key, Kind, Outgoing, Value, outgoing, tuple};
 use subduct_heap::{Op, Retry};
 
@@ -14,6 +15,7 @@ use crate::heap::NativeHeap;
 use crate::incoming::{self, Incoming};
 use crate::outgoing::to_object;
 use crate::tuple::Tuple;
+use crate::turn;
 
 /// Deepest nesting of tuples in a key: hashing and comparing keys recurse.
 const DEPTH_MAX: usize = 100;
@@ -28,12 +30,32 @@ pub enum KeyIn {
 
 impl KeyIn {
     /// For the heap to look up or store.
-    pub fn key(&self) -> Key<'_> {
+    ///
+    /// # Errors
+    /// [`Refused`]: no memory for a tuple's items.
+    pub fn key(&self) -> Result<Key<'_>, Refused> {
         match self {
-            Self::Scalar(scalar) => scalar.key().unwrap_or(Key::None),
-            Self::Tuple(items) => Key::Tuple(items.iter().map(Self::key).collect()),
+            Self::Scalar(scalar) => Ok(scalar.key().unwrap_or(Key::None)),
+            Self::Tuple(items) => tuple_key(items.iter().map(Self::key)),
         }
     }
+}
+
+fn tuple_key<'a>(items: impl ExactSizeIterator<Item = Result<Key<'a>, Refused>>) -> Result<Key<'a>, Refused> {
+    let mut keys = Vec::new();
+    memory::reserve(&mut keys, items.len())?;
+    for item in items {
+        keys.push(item?);
+    }
+    Ok(Key::Tuple(keys))
+}
+
+/// A key, outside operations.
+///
+/// # Errors
+/// MemoryError.
+pub fn given<'a>(key: Result<Key<'a>, Refused>) -> PyResult<Key<'a>> {
+    key.map_err(|refused| PyMemoryError::new_err(format!("the process has no {} bytes left for a key", refused.bytes)))
 }
 
 /// A key to store, or `None` for a hashable object that cannot be stored.
@@ -61,7 +83,7 @@ pub fn look_up<T>(value: &Bound<'_, PyAny>, then: impl FnOnce(&Key<'_>) -> PyRes
         return then(&key).map(Some);
     }
     match lookup(value)? {
-        Some(key) => then(&key.key()).map(Some),
+        Some(key) => then(&given(key.key())?).map(Some),
         None => Ok(None),
     }
 }
@@ -74,7 +96,7 @@ pub fn store<T>(value: &Bound<'_, PyAny>, then: impl FnOnce(&Key<'_>) -> PyResul
     if let Some(key) = plain(value) {
         return then(&key);
     }
-    then(&stored(value)?.key())
+    then(&given(stored(value)?.key())?)
 }
 
 /// A str or an int that can be a key as it lies.
@@ -133,8 +155,12 @@ fn tuple_of(items: &Bound<'_, PyTuple>, depth: usize, convert: Convert) -> PyRes
     if depth == DEPTH_MAX {
         return Err(PyRecursionError::new_err(format!("a key holds at most {DEPTH_MAX} tuples one in the other")));
     }
-    let keys: PyResult<Option<Vec<_>>> = items.iter_borrowed().map(|item| convert(&item, depth + 1)).collect();
-    Ok(keys?.map(KeyIn::Tuple))
+    let mut keys = turn::with_room(items.len())?;
+    for item in items.iter_borrowed() {
+        let Some(key) = convert(&item, depth + 1)? else { return Ok(None) };
+        keys.push(key);
+    }
+    Ok(Some(KeyIn::Tuple(keys)))
 }
 
 /// The exception for a key that cannot be stored. `place` says where, or is empty.
@@ -165,16 +191,26 @@ impl KeyOut {
         match value.as_ref().filter(|object| op.header(*object).kind() == Kind::Tuple) {
             None => outgoing(op, value).map(Self::Scalar),
             Some(object) => {
-                let items: Vec<_> = (0..tuple::len(op, object)).filter_map(|i| tuple::get(op, object, i)).collect();
-                items.into_iter().map(|item| Self::read(op, item)).collect::<Result<_, _>>().map(Self::Tuple)
+                let mut items = Vec::new();
+                memory::reserve(&mut items, tuple::len(op, object))?;
+                let mut at = 0;
+                // Reading an item moves nothing.
+                while let Some(item) = tuple::get(op, object, at) {
+                    items.push(Self::read(op, item)?);
+                    at += 1;
+                }
+                Ok(Self::Tuple(items))
             }
         }
     }
 
     /// For another dict of the same heap.
-    pub fn key(&self) -> Key<'_> {
+    ///
+    /// # Errors
+    /// [`Refused`]: no memory for a tuple's items.
+    pub fn key(&self) -> Result<Key<'_>, Refused> {
         match self {
-            Self::Scalar(scalar) => match scalar {
+            Self::Scalar(scalar) => Ok(match scalar {
                 Outgoing::None | Outgoing::Container(..) => Key::None,
                 Outgoing::Bool(value) => Key::Bool(*value),
                 Outgoing::Int(value) => Key::Int(*value),
@@ -182,8 +218,8 @@ impl KeyOut {
                 Outgoing::Float(value) => Key::Float(*value),
                 Outgoing::Str(bytes) => Key::Str(bytes),
                 Outgoing::Bytes(bytes) => Key::Bytes(bytes),
-            },
-            Self::Tuple(items) => Key::Tuple(items.iter().map(Self::key).collect()),
+            }),
+            Self::Tuple(items) => tuple_key(items.iter().map(Self::key)),
         }
     }
 
@@ -192,8 +228,7 @@ impl KeyOut {
         match self {
             Self::Scalar(scalar) => to_object(py, heap, scalar),
             Self::Tuple(items) => {
-                let items: Vec<_> =
-                    items.into_iter().map(|item| item.into_object(py, heap)).collect::<PyResult<_>>()?;
+                let items = turn::gathered(items.into_iter().map(|item| item.into_object(py, heap)))?;
                 Ok(PyTuple::new(py, items)?.into_any())
             }
         }

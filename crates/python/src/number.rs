@@ -4,6 +4,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt};
 
+use crate::turn;
+
 fn signed(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let keywords = PyDict::new(py);
     keywords.set_item(intern!(py, "signed"), true)?;
@@ -17,7 +19,10 @@ pub fn to_bytes(int: &Bound<'_, PyInt>) -> PyResult<Vec<u8>> {
     let arguments = (bits / 8 + 1, intern!(py, "little"));
     let bytes = int.call_method(intern!(py, "to_bytes"), arguments, Some(&signed(py)?))?;
     let bytes = bytes.cast_into::<PyBytes>()?;
-    Ok(shortest(bytes.as_bytes()).to_vec())
+    let bytes = shortest(bytes.as_bytes());
+    let mut copied = turn::with_room(bytes.len())?;
+    copied.extend_from_slice(bytes);
+    Ok(copied)
 }
 
 /// Without the last byte where it only repeats the sign, as for -2**71, whose bit length leaves no bit for it.

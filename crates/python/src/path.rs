@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 
 use crate::incoming::container;
 use crate::reader::{Reader, Source};
+use crate::turn;
 
 /// Steps shown at either end of a long path.
 const STEPS_SHOWN: usize = 4;
@@ -20,7 +21,7 @@ struct Visit<'py> {
 }
 
 /// How `sought` is reached from `top`: `['a'][3]`; empty when it is `top`, or is not found any more. Keys that are `sought` count as
-/// their dict. O(size of `top`).
+/// their dict; also empty where there is no memory to search. O(size of `top`).
 pub fn find(top: &Bound<'_, PyAny>, sought: &Bound<'_, PyAny>) -> String {
     search(top, sought).unwrap_or_default()
 }
@@ -28,7 +29,9 @@ pub fn find(top: &Bound<'_, PyAny>, sought: &Bound<'_, PyAny>) -> String {
 fn search(top: &Bound<'_, PyAny>, sought: &Bound<'_, PyAny>) -> PyResult<String> {
     let mut seen = FxHashSet::default();
     let mut visits: Vec<Visit<'_>> = Vec::new();
-    visits.extend(container(top).map(|source| Visit { source, from: None }));
+    if let Some(source) = container(top) {
+        turn::push(&mut visits, Visit { source, from: None })?;
+    }
     let mut next = 0;
     while let Some(source) = visits.get(next).map(|visit| visit.source.clone()) {
         let items = Reader::new(source).read(usize::MAX)?;
@@ -38,13 +41,16 @@ fn search(top: &Bound<'_, PyAny>, sought: &Bound<'_, PyAny>) -> PyResult<String>
                 return Ok(spelled(&visits, Some(next), Vec::new()));
             }
             let found = value.is(sought);
-            let deeper = container(value).filter(|_| seen.insert(value.as_ptr()));
+            turn::grow(top.py(), (seen.len(), seen.capacity()), 1, |more| seen.try_reserve(more).is_ok())?;
+            let deeper = container(value).filter(|_| seen.insert(value.as_ptr() as usize));
             if found || deeper.is_some() {
                 let step = key.map_or_else(|| format!("[{i}]"), shown);
                 if found {
                     return Ok(spelled(&visits, Some(next), vec![step]));
                 }
-                visits.extend(deeper.map(|source| Visit { source, from: Some((next, step)) }));
+                if let Some(source) = deeper {
+                    turn::push(&mut visits, Visit { source, from: Some((next, step)) })?;
+                }
             }
         }
         next += 1;

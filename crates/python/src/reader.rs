@@ -118,8 +118,9 @@ impl<'py> Reader<'py> {
         }
         let Some(rest) = &mut self.rest else { return self.read_piece(most) };
         // Handed on, not copied: the number of references to an item tells who else knows it.
-        let piece =
-            Piece { keys: rest.keys.by_ref().take(most).collect(), values: rest.values.by_ref().take(most).collect() };
+        let mut piece = Piece::with_room(rest.values.len().min(most), self.source.kind())?;
+        piece.keys.extend(rest.keys.by_ref().take(most));
+        piece.values.extend(rest.values.by_ref().take(most));
         self.taken += piece.values.len();
         Ok(piece)
     }

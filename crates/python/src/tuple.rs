@@ -21,6 +21,7 @@ use crate::pickle;
 use crate::repr;
 use crate::search;
 use crate::transfer;
+use crate::turn;
 
 /// Deepest nesting of tuples that can be hashed: hashing recurses.
 const DEPTH_MAX: usize = 100;
@@ -80,13 +81,14 @@ impl Tuple {
         }
         let mut items = Vec::new();
         while let Some(item) = self.item(py, items.len())? {
-            items.push(match item.cast_exact::<Self>() {
+            let item = match item.cast_exact::<Self>() {
                 Ok(tuple) => tuple.get().to_hashable_at(py, depth + 1)?.into_any(),
                 Err(_) if held::of_proxy(&item).is_some() => {
                     return Err(PyTypeError::new_err(format!("unhashable type: '{}'", type_name(&item))));
                 }
                 Err(_) => item,
-            });
+            };
+            turn::push(&mut items, item)?;
         }
         PyTuple::new(py, items)
     }

@@ -117,6 +117,28 @@ pub fn push<T>(list: &mut Vec<T>, element: T) -> PyResult<()> {
     Ok(())
 }
 
+/// A list with room for `len` elements.
+///
+/// # Errors
+/// MemoryError.
+pub fn with_room<T>(len: usize) -> PyResult<Vec<T>> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(len).map_err(|_| refused(len))?;
+    Ok(list)
+}
+
+/// A list of these elements.
+///
+/// # Errors
+/// MemoryError, and that of an element.
+pub fn gathered<T>(elements: impl Iterator<Item = PyResult<T>>) -> PyResult<Vec<T>> {
+    let mut list = Vec::new();
+    for element in elements {
+        push(&mut list, element?)?;
+    }
+    Ok(list)
+}
+
 fn refused(elements: usize) -> PyErr {
-    PyMemoryError::new_err(format!("the process has no memory left to keep track of {elements} more containers"))
+    PyMemoryError::new_err(format!("the process has no memory left to keep track of {elements} more objects"))
 }

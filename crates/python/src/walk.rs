@@ -1,6 +1,7 @@
 //! Walking through containers of a heap piece by piece, each known by a number that survives moves.
 
 use pyo3::prelude::*;
+use subduct_heap::memory;
 use subduct_heap::object::{Key, Kind, Outgoing, Ref, Value, dict, outgoing, tuple};
 use subduct_heap::{Op, Retry};
 
@@ -122,7 +123,7 @@ impl Cursor {
             }
             let Some((next, key, value)) = found else { return Ok(Progress::End) };
             let child = child(op, visited, value)?;
-            items.push(Item { key, child });
+            memory::push(items, Item { key, child })?;
             self.position = next;
         }
         Ok(Progress::More)
