@@ -35,13 +35,24 @@ pub(crate) fn choose_delivery(
     if wanted.is_none() && handler::is_full() {
         return Ok((Delivery::Software, None));
     }
-    match windows.try_out(features) {
+    // Once it is installed the handler stays: it hands on what is not a heap's.
+    let tried = windows.try_out(features).and_then(|userfaultfd| {
+        if delivery == Delivery::Sigbus {
+            chain::ensure_installed()?;
+        }
+        Ok(userfaultfd)
+    });
+    match tried {
         Ok(userfaultfd) => Ok((delivery, Some(Arc::new(userfaultfd)))),
         Err(_) if wanted.is_none() => Ok((Delivery::Software, None)),
-        Err(error) => Err(Error::Unsupported {
-            what: format!("delivery \"{delivery}\" does not work here: {error}"),
-            remedy: "see `subduct doctor`, or leave the choice to the heap".to_owned(),
-        }),
+        Err(error) => {
+            let remedy = if error.remedy.is_empty() { "see `subduct doctor`" } else { error.remedy };
+            let error = KernelError { remedy: "", ..error };
+            Err(Error::Unsupported {
+                what: format!("delivery \"{delivery}\" does not work here: {error}"),
+                remedy: format!("{remedy}, or leave the choice to the heap (delivery=None)"),
+            })
+        }
     }
 }
 
@@ -57,7 +68,6 @@ pub(crate) fn serve_faults(shared: &Arc<Shared>) -> Result<(), Error> {
         *lock(&shared.monitor) = Some(monitor);
         return Ok(());
     }
-    chain::ensure_installed()?;
     let view = shared.mover.space.windows.view();
     let end = view.address(shared.mover.space.geometry().total_bytes());
     // SAFETY: the mover lives in `shared`, which `Owner` holds until after `close`, which removes it.

@@ -23,7 +23,7 @@ use crate::shared::{Roots, Shared};
 use crate::space::layout::WINDOW_UNIT_BYTES;
 use crate::space::{Geometry, Space, Windows};
 use crate::stats::{CycleReport, Fallbacks, Stats, VerifyReport};
-use crate::sync::{Thread, is_simulated, lock, spawn, yield_now};
+use crate::sync::{Thread, is_simulated, lock, sleep, spawn, yield_now};
 use crate::verify;
 
 /// Smallest budget in bytes: handles, one region for each window, and their destinations.
@@ -241,7 +241,7 @@ impl Heap {
         // Simulated threads have no time.
         if !is_simulated() {
             let began = Instant::now();
-            std::thread::sleep(Duration::from_micros(u64::from(sleep_us)));
+            sleep(Duration::from_micros(u64::from(sleep_us)));
             self.shared().throttle.note(began.elapsed());
         }
     }

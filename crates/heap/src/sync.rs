@@ -115,9 +115,17 @@ pub fn rest(attempt: u32) {
     // From 16 microseconds to 2 milliseconds.
     match attempt.checked_sub(YIELDS) {
         Some(sleeps) if !simulated::is_running() => {
-            std::thread::sleep(std::time::Duration::from_micros(16 << sleeps.min(7)));
+            sleep(std::time::Duration::from_micros(16 << sleeps.min(7)));
         }
         _ => yield_now(),
+    }
+}
+
+/// Sleeps, or in a simulation, whose threads have no time, gives the processor away.
+#[cfg(not(loom))]
+pub fn sleep(time: std::time::Duration) {
+    if !simulated::give_way() {
+        subduct_kernel::time::sleep(time);
     }
 }
 

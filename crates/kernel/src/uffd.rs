@@ -206,17 +206,22 @@ impl Userfaultfd {
         self.current.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until faults can be read, or another descriptor can: whether it was the other one.
-    #[must_use]
-    pub fn wait_faults(&self, other: RawFd) -> bool {
+    /// Waits until faults can be read, or another descriptor can, for so many milliseconds at most: whether it was the other one.
+    /// A negative `other` is none, a negative `limit_ms` no limit.
+    ///
+    /// # Errors
+    /// The errno of `poll`; a filter on system calls may forbid it.
+    pub fn wait_faults(&self, other: RawFd, limit_ms: i32) -> std::result::Result<bool, i32> {
         let poll = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut both = [poll(self.raw()), poll(other)];
-        // SAFETY: two valid entries; waits without a time limit for either.
-        unsafe { libc::poll(both.as_mut_ptr(), 2, -1) };
+        // SAFETY: two valid entries.
+        if unsafe { libc::poll(both.as_mut_ptr(), 2, limit_ms) } < 0 {
+            return Err(errno());
+        }
         if both[0].revents & libc::POLLNVAL != 0 {
             self.lose(both[0].fd);
         }
-        both[1].revents != 0
+        Ok(both[1].revents != 0)
     }
 
     /// Wakes threads that sleep in the page at `address`: a page that was mapped before its fault was read wakes nobody.
