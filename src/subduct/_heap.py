@@ -97,7 +97,7 @@ class Heap:
         needs no userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works, else
         software. `recycle` says what becomes of freed memory: "keep" it resident, a "pool" of it, or "release" all. `verify` checks the
         heap with a second tracer in every cycle; `stress` collects each time so many bytes were allocated, and moves all it can. `name`
-        shows in messages and in /proc/self/maps.
+        shows in messages and in /proc/self/maps; it has at most 249 bytes, none of them NUL.
 
         Raises ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a system call
         fails. Warns (RuntimeWarning) of a budget above the memory of the machine or the limit of the control group.

@@ -182,17 +182,24 @@ mod blocking {
     /// A thread of a heap.
     pub struct Thread(std::thread::JoinHandle<()>, simulated::Ticket);
 
-    /// Starts a thread.
+    /// Starts a thread, and waits until it runs: the C library allocates the thread-local memory of this module then, and ends the
+    /// process where it cannot, as when the caller goes on to lower its limits.
     ///
     /// # Errors
     /// When there can be no more threads.
     pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
         let ticket = simulated::Ticket::new();
         let thread = std::thread::Builder::new().name(name.to_owned());
+        let (begun, begins) = std::sync::mpsc::channel::<()>();
         let handle = thread.spawn({
             let ticket = ticket.clone();
-            move || ticket.run(run)
+            move || {
+                drop(begun);
+                ticket.run(run);
+            }
         })?;
+        // An error: the other end is gone, which is what it waits for.
+        let _ = begins.recv();
         Ok(Thread(handle, ticket))
     }
 
