@@ -329,6 +329,25 @@ def test_a_heap_shows_its_name_in_the_maps(delivery: Delivery) -> None:
         assert len(lines) <= 16
 
 
+@pytest.mark.parametrize("name", ["x" * 249, "ä" * 124])
+def test_names_as_long_as_they_may_be(name: str) -> None:
+    with Heap("8MiB", name=name):
+        assert f"/memfd:{name}" in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x" * 250, "name must have at most 249 bytes in UTF-8, not 250"),
+        ("ä" * 125, "name must have at most 249 bytes in UTF-8, not 250"),
+        ("a\0b", "name must not contain NUL"),
+    ],
+)
+def test_names_that_no_file_can_have(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Heap("8MiB", name=name)
+
+
 @pytest.mark.parametrize("option", [{"delivery": "pigeon"}, {"recycle": "sometimes"}, {"stress": 0}, {"stress": -5}])
 def test_options_that_make_no_sense(option: dict[str, object]) -> None:
     with pytest.raises(ValueError):

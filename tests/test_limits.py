@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from harness.kernel import has_userfaultfd
 from harness.process import run_program
 
 DELIVERIES = ("sigbus", "thread", "software", "pause")
@@ -61,11 +62,11 @@ import sys
 from harness.seccomp import forbid
 from subduct import Heap, Unsupported
 {USE}
-when, number = sys.argv[1], int(sys.argv[2])
+when, number, delivery = sys.argv[1], int(sys.argv[2]), sys.argv[3] or None
 if when == "before":
     forbid(number)()
 try:
-    heap = Heap("64MiB")
+    heap = Heap("64MiB", delivery=delivery)
 except Unsupported as error:
     print("unsupported:", error)
     raise SystemExit
@@ -74,11 +75,23 @@ if when == "after":
     forbid(number)()
 for _ in range(2):
     use(heap)
-print("works")
+chosen = heap.stats().delivery
+heap.close()
+# Nothing is printed: that may be forbidden, too.
+raise SystemExit(WORKS[chosen])
 """
+
+# What the program above ends with, by the delivery that it had.
+WORKS = {"sigbus": 10, "thread": 11, "software": 12}
 
 CALLS = {
     "x86_64": {
+        "read": 0,
+        "write": 1,
+        "poll": 7,
+        "rt_sigaction": 13,
+        "clock_gettime": 228,
+        "clock_nanosleep": 230,
         "userfaultfd": 323,
         "membarrier": 324,
         "mremap": 25,
@@ -87,6 +100,12 @@ CALLS = {
         "memfd_create": 319,
     },
     "aarch64": {
+        "read": 63,
+        "write": 64,
+        "poll": 73,  # ppoll
+        "rt_sigaction": 134,
+        "clock_gettime": 113,
+        "clock_nanosleep": 115,
         "userfaultfd": 282,
         "membarrier": 283,
         "mremap": 216,
@@ -97,19 +116,76 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("call", ["userfaultfd", "membarrier", "mremap", "fallocate", "madvise", "memfd_create"])
+# For programs that import from here.
+HERE = f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}"
+
+# The collector waits for a thread that knows nothing of it, asleep elsewhere: not by a membarrier, and not by a sleep.
+ASLEEP = f"""
+{HERE}
+import threading
+from harness.seccomp import forbid
+from subduct import Heap
+{USE}
+heap = Heap("64MiB")
+used, end = threading.Event(), threading.Event()
+def sleeper():
+    heap.root["seen"] = 1
+    used.set()
+    end.wait()
+thread = threading.Thread(target=sleeper)
+thread.start()
+used.wait()
+for number in sys.argv[1:]:
+    forbid(int(number))()
+use(heap)
+end.set()
+thread.join()
+print("done")
+"""
+
+
+def test_a_filter_that_forbids_to_sleep_while_the_collector_waits_for_a_thread() -> None:
+    numbers = CALLS[platform.machine()]
+    done = run_program(ASLEEP, str(numbers["membarrier"]), str(numbers["clock_nanosleep"]))
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+def run_forbidden(when: str, call: str, delivery: str = "") -> tuple[int, str, str]:
+    number = CALLS[platform.machine()][call]
+    program = f"{HERE}\nWORKS = {WORKS!r}\n{FORBIDDEN}"
+    done = run_program(program, when, str(number), delivery)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("call", sorted(CALLS["x86_64"]))
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_filter_that_forbids_a_call(when: str, call: str) -> None:
-    number = CALLS[platform.machine()][call]
-    program = f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n{FORBIDDEN}"
-    done = run_program(program, when, str(number))
-    assert done.returncode == 0, done.stderr
+    code, output, errors = run_forbidden(when, call)
     if (when, call) == ("before", "memfd_create"):
         # Nothing takes the place of the file.
-        assert done.stdout.startswith("unsupported:"), done.stdout
-        assert "memfd_create" in done.stdout
-    else:
-        assert done.stdout == "works\n"
+        assert (code, output.split()[0]) == (0, "unsupported:"), errors
+        assert "memfd_create" in output
+        return
+    assert (code, output) in {(WORKS["sigbus"], ""), (WORKS["software"], "")}, errors
+    if (when, call) in {("before", "userfaultfd"), ("before", "rt_sigaction"), ("before", "mremap")}:
+        assert code == WORKS["software"]
+
+
+@pytest.mark.parametrize("call", ["read", "write", "poll", "clock_gettime", "clock_nanosleep", "membarrier"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_filter_that_forbids_what_the_thread_that_serves_faults_waits_with(when: str, call: str) -> None:
+    if not has_userfaultfd():
+        pytest.skip("no userfaultfd for this user here")
+    code, _, errors = run_forbidden(when, call, "thread")
+    assert code == WORKS["thread"], errors
+
+
+def test_a_filter_that_forbids_the_handler_of_the_delivery_asked_for() -> None:
+    code, output, errors = run_forbidden("before", "rt_sigaction", "sigbus")
+    assert (code, output.split()[0]) == (0, "unsupported:"), errors
+    if has_userfaultfd():
+        assert "sigaction failed: Operation not permitted" in output
+        assert 'delivery="thread" or "software"' in output
 
 
 REFUSED = """

@@ -1,6 +1,8 @@
 """The heap's SIGBUS handler serves the heap's own faults and passes on everybody else's."""
 
+import platform
 import signal
+import sys
 import threading
 
 import pytest
@@ -166,6 +168,49 @@ print(got == [signal.SIGBUS])
     result = run_program(program)
     assert result.stdout == "True\n", result.stderr
     assert result.returncode == 0
+
+
+@needs_userfaultfd
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_process_that_ignores_sigbus_ignores_what_is_sent_and_not_what_is_broken(order: str) -> None:
+    program = (
+        CHURN
+        + """
+if sys.argv[1] == "before":
+    signal.signal(signal.SIGBUS, signal.SIG_IGN)
+heap = Heap("64MiB", delivery="sigbus")
+if sys.argv[1] == "after":
+    signal.signal(signal.SIGBUS, signal.SIG_IGN)
+churn(heap)
+os.kill(os.getpid(), signal.SIGBUS)
+churn(heap)
+assert heap.stats().fallbacks.flips_in_pause == 0
+print("churned", flush=True)
+touch_truncated_file()
+"""
+    )
+    result = run_program(program, order)
+    assert result.stdout == "churned\n", result.stderr
+    assert result.returncode == -signal.SIGBUS
+
+
+@needs_userfaultfd
+def test_a_foreign_fault_ends_a_process_that_may_not_put_the_default_action_back() -> None:
+    program = (
+        f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}"
+        + CHURN
+        + """
+import resource
+from harness.seccomp import forbid
+heap = Heap("64MiB", delivery="sigbus")
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+forbid(int(sys.argv[1]))()
+print("armed", flush=True)
+touch_truncated_file()
+"""
+    )
+    result = run_program(program, str({"x86_64": 13, "aarch64": 134, "riscv64": 134}[platform.machine()]))
+    assert (result.returncode, result.stdout) == (-signal.SIGABRT, "armed\n"), result.stderr
 
 
 @needs_userfaultfd

@@ -97,6 +97,12 @@ def test_unsafe_stays_in_the_files_that_safety_md_lists() -> None:
     assert unsafe == listed
 
 
+def test_nothing_of_a_heap_sleeps_in_a_way_that_panics_where_it_is_forbidden() -> None:
+    for path, text in texts(".rs"):
+        if re.match(r"crates/(kernel|heap|python)/src/", path):
+            assert "thread::sleep" not in without_tests(rust_code(text)), f"{path}: subduct_kernel::time::sleep"
+
+
 def test_the_collector_knows_nothing_of_python() -> None:
     for crate in ("kernel", "heap"):
         assert "pyo3" not in (ROOT / "crates" / crate / "Cargo.toml").read_text()

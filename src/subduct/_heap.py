@@ -91,13 +91,13 @@ class Heap:
     ) -> None:
         """Open a heap.
 
-        `budget` limits its resident bytes: an int, or text with a unit ("8GiB" or "8G", "512MiB", "1.5GB", "64kB"). `delivery` says how an
-        access to a page that is not ready is caught: by a signal on the thread ("sigbus"), by a thread of the heap ("thread", for
-        processes that cannot give up SIGBUS), by a look at the page's state before each access ("software", which needs no
-        userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works, else
+        `budget` limits its resident bytes: an int, or text with a unit ("8GiB" or "8G", "512MiB", "1.5GB", "64kB"). `delivery` says how
+        an access to a page that is not ready is caught: by a signal on the thread ("sigbus"), by a thread of the heap ("thread", for
+        processes that cannot give up SIGBUS, or come to ignore it), by a look at the page's state before each access ("software", which
+        needs no userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works, else
         software. `recycle` says what becomes of freed memory: "keep" it resident, a "pool" of it, or "release" all. `verify` checks the
         heap with a second tracer in every cycle; `stress` collects each time so many bytes were allocated, and moves all it can. `name`
-        shows in messages and in /proc/self/maps.
+        shows in messages and in /proc/self/maps; it has at most 249 bytes, none of them NUL.
 
         Raises ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a system call
         fails. Warns (RuntimeWarning) of a budget above the memory of the machine or the limit of the control group.

@@ -1,19 +1,22 @@
-"""Forbid a system call to a child process, as a container would."""
+"""Forbid a system call to a process, as a container would."""
 
 import ctypes
 import os
+import platform
 import struct
 from collections.abc import Callable
 
 RETURN_ERRNO = 0x0005_0000
 RETURN_ALLOW = 0x7FFF_0000
 EPERM = 1
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
-FILTER_MODE = 2
+PR_SET_NO_NEW_PRIVS = 38
+SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277}[platform.machine()]
+SET_MODE_FILTER, TSYNC = 1, 1
 
 
 def forbid(number: int) -> Callable[[], None]:
-    """Something for a child to call before its program runs: the system call fails with EPERM from then on."""
+    """Something to call, or for a child to call before its program runs: the system call fails with EPERM from then on, in every
+    thread of the process."""
     code = [
         (0x20, 0, 0, 0),  # load the number of the system call
         (0x15, 0, 1, number),  # skip the next instruction if it is another
@@ -27,7 +30,7 @@ def forbid(number: int) -> Callable[[], None]:
     def install() -> None:
         # Naming `program` keeps it alive: the header holds nothing but its address.
         assert len(program) >= 8 * len(code)
-        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(PR_SET_SECCOMP, FILTER_MODE, header, 0, 0):
+        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(SECCOMP, SET_MODE_FILTER, TSYNC, header):
             os._exit(99)
 
     return install

@@ -62,7 +62,8 @@ impl fmt::Display for Error {
             Self::Closed { reason } => f.write_str(reason),
             Self::Memory { bytes } => write!(
                 f,
-                "the process has no memory left for {bytes} bytes outside the heap; raise its limits (ulimit -v, cgroup)"
+                "the process has no memory left for {bytes} bytes outside the heap; raise \
+                 its limits (ulimit -v, ulimit -d, vm.max_map_count, cgroup)"
             ),
             Self::TooLarge => f.write_str("one object can hold at most 2 GiB of bytes or 268 million items"),
             Self::BadOption(text) => f.write_str(text),

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::collector::control;
 use crate::collector::control::Kind;
 use crate::compact::Mover;
-use crate::delivery::{choose_delivery, serve_faults, unsupported};
+use crate::delivery::{choose_delivery, no_thread, serve_faults, unsupported};
 use crate::error::Error;
 use crate::fault::handler;
 use crate::fork;
@@ -23,13 +23,9 @@ use crate::shared::{Roots, Shared};
 use crate::space::layout::WINDOW_UNIT_BYTES;
 use crate::space::{Geometry, Space, Windows};
 use crate::stats::{CycleReport, Fallbacks, Stats, VerifyReport};
-use crate::sync::{Thread, is_simulated, lock, spawn, yield_now};
+use crate::sync::{Thread, is_simulated, lock, sleep, spawn, yield_now};
 use crate::verify;
 
-/// Smallest budget in bytes: handles, one region for each window, and their destinations.
-const BUDGET_MIN: u64 = 8 << 20;
-/// Largest budget in bytes: 16 TiB of pages can be numbered, and the windows are ten times the budget.
-const BUDGET_MAX: u64 = 1 << 40;
 /// Size of the slots window, in budgets: every flip pays for each GiB of it.
 const SLOTS_WINDOW: u64 = 2;
 /// Size of the leaves window, in budgets. A leaf of just above 256 KiB takes 2 MiB of addresses, and addresses that are never
@@ -71,14 +67,12 @@ impl Heap {
     /// # Errors
     /// [`Error::BadOption`], [`Error::Unsupported`] when the wanted delivery cannot work here, [`Error::Kernel`].
     pub fn new(options: Options) -> Result<Self, Error> {
-        if !(BUDGET_MIN..=BUDGET_MAX).contains(&options.budget_bytes) {
-            let budget = options.budget_bytes;
-            return Err(Error::BadOption(format!("the budget must be between 8 MiB and 1 TiB, not {budget} bytes")));
-        }
+        options.check()?;
         clock::calibrate();
         fork::watch();
         let window = |budgets: u64| (budgets * options.budget_bytes).next_multiple_of(WINDOW_UNIT_BYTES);
         let geometry = Geometry::new(page_size(), window(SLOTS_WINDOW), window(LEAVES_WINDOW));
+        let unsupported = |error| unsupported(error, geometry);
         let windows = Windows::new(&options.name, geometry).map_err(unsupported)?;
         let (delivery, userfaultfd) = choose_delivery(options.delivery, &windows)?;
         let mover = Mover::new(Space::new(windows, options.budget_bytes)?).map_err(unsupported)?;
@@ -90,10 +84,8 @@ impl Heap {
         // From here on, whatever fails, the owner gives back what there is.
         let heap = Self(Arc::new(Owner { shared: Arc::clone(&shared), collector: std::sync::Mutex::new(None) }));
         serve_faults(&shared)?;
-        let collector = spawn("subduct", move || control::run(&shared)).map_err(|error| Error::Unsupported {
-            what: format!("the collector's thread cannot start: {error}"),
-            remedy: "raise the limit on threads (ulimit -u)".to_owned(),
-        })?;
+        let collector = spawn("subduct", move || control::run(&shared))
+            .map_err(|error| no_thread("the collector's thread", &error))?;
         *lock(&heap.0.collector) = Some(collector);
         heap.make_roots()?;
         Ok(heap)
@@ -241,7 +233,7 @@ impl Heap {
         // Simulated threads have no time.
         if !is_simulated() {
             let began = Instant::now();
-            std::thread::sleep(Duration::from_micros(u64::from(sleep_us)));
+            sleep(Duration::from_micros(u64::from(sleep_us)));
             self.shared().throttle.note(began.elapsed());
         }
     }
@@ -415,7 +407,7 @@ impl Heap {
     /// Traces the whole heap with every thread parked. O(live data).
     ///
     /// # Errors
-    /// [`Error::Broken`] with the reference that is wrong; [`Error::Memory`], [`Error::Closed`].
+    /// [`Error::Broken`] with the reference that is wrong; [`Error::Memory`], [`Error::Kernel`], [`Error::Closed`].
     pub fn verify(&self) -> Result<VerifyReport, Error> {
         let shared = self.shared();
         if shared.is_forked() || shared.is_closed() {
@@ -426,6 +418,7 @@ impl Heap {
         report.ok_or_else(|| self.closed())?.map_err(|failed| match failed {
             verify::Failed::Broken(why) => Error::Broken(why),
             verify::Failed::Memory(refused) => refused.into(),
+            verify::Failed::Kernel(error) => error.into(),
         })
     }
 

@@ -11,7 +11,8 @@ pub struct Refused {
 
 impl From<Refused> for KernelError {
     fn from(refused: Refused) -> Self {
-        let remedy = "the process has no memory left: raise its limits (ulimit -v, cgroup)";
+        let remedy =
+            "the process has no memory left: raise its limits (ulimit -v, ulimit -d, vm.max_map_count, cgroup)";
         Self { call: "malloc", address: 0, length: refused.bytes as usize, errno: libc::ENOMEM, remedy }
     }
 }

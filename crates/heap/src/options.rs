@@ -3,7 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use subduct_kernel::memfd::NAME_BYTES_MAX;
 use subduct_kernel::uffd::{FEATURE_MINOR_SHMEM, FEATURE_MISSING_SHMEM, FEATURE_SIGBUS};
+
+use crate::error::Error;
+
+/// Smallest budget in bytes: handles, one region for each window, and their destinations.
+const BUDGET_MIN: u64 = 8 << 20;
+/// Largest budget in bytes: 16 TiB of pages can be numbered, and the windows are ten times the budget.
+const BUDGET_MAX: u64 = 1 << 40;
 
 /// How an access to a page that is not ready is caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +90,31 @@ pub struct Options {
     pub verify: bool,
     /// Collect every so many allocated bytes, and move everything that can move.
     pub stress_bytes: Option<u64>,
-    /// Shows in `/proc/self/maps` and in messages.
+    /// Shows in `/proc/self/maps` and in messages. At most 249 bytes, none of them NUL.
     pub name: String,
+}
+
+impl Options {
+    /// Looks whether they are in range.
+    ///
+    /// # Errors
+    /// [`Error::BadOption`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let budget = self.budget_bytes;
+        if !(BUDGET_MIN..=BUDGET_MAX).contains(&budget) {
+            return Err(Error::BadOption(format!("the budget must be between 8 MiB and 1 TiB, not {budget} bytes")));
+        }
+        let bytes = self.name.len();
+        if bytes > NAME_BYTES_MAX {
+            return Err(Error::BadOption(format!(
+                "name must have at most {NAME_BYTES_MAX} bytes in UTF-8, not {bytes}: the kernel shows it in /proc/self/maps"
+            )));
+        }
+        if self.name.contains('\0') {
+            return Err(Error::BadOption(format!("name must not contain NUL: {:?}", self.name)));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Options {

@@ -27,7 +27,7 @@ use crate::options::{Delivery, Options};
 use crate::space::RegionId;
 use crate::space::layout::{CHUNK_BYTES, SHORT_CHUNK_BYTES};
 use crate::stats::{CycleReport, PauseLog};
-use crate::sync::{self, is_simulated, lock, yield_now};
+use crate::sync::{self, is_simulated, lock, sleep, yield_now};
 
 /// Mutators hand over references that they overwrite, and new objects are born marked.
 pub const BARRIER_LOG: u32 = 1;
@@ -365,7 +365,7 @@ impl Shared {
         }
         // The same sleep seen twice, a while apart: the thread was not about to wake, or to fall asleep.
         let before: Vec<_> = unaware.iter().map(|mutator| Sleep::of(mutator.thread)).collect();
-        std::thread::sleep(Duration::from_millis(1));
+        sleep(Duration::from_millis(1));
         for (mutator, before) in unaware.iter().zip(before) {
             let has_ended = mutator.ended.load(Ordering::Acquire);
             if has_ended || (before.is_some() && before == Sleep::of(mutator.thread)) {

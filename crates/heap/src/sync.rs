@@ -115,9 +115,17 @@ pub fn rest(attempt: u32) {
     // From 16 microseconds to 2 milliseconds.
     match attempt.checked_sub(YIELDS) {
         Some(sleeps) if !simulated::is_running() => {
-            std::thread::sleep(std::time::Duration::from_micros(16 << sleeps.min(7)));
+            sleep(std::time::Duration::from_micros(16 << sleeps.min(7)));
         }
         _ => yield_now(),
+    }
+}
+
+/// Sleeps, or in a simulation, whose threads have no time, gives the processor away.
+#[cfg(not(loom))]
+pub fn sleep(time: std::time::Duration) {
+    if !simulated::give_way() {
+        subduct_kernel::time::sleep(time);
     }
 }
 
@@ -174,17 +182,24 @@ mod blocking {
     /// A thread of a heap.
     pub struct Thread(std::thread::JoinHandle<()>, simulated::Ticket);
 
-    /// Starts a thread.
+    /// Starts a thread, and waits until it runs: the C library allocates the thread-local memory of this module then, and ends the
+    /// process where it cannot, as when the caller goes on to lower its limits.
     ///
     /// # Errors
     /// When there can be no more threads.
     pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
         let ticket = simulated::Ticket::new();
         let thread = std::thread::Builder::new().name(name.to_owned());
+        let (begun, begins) = std::sync::mpsc::channel::<()>();
         let handle = thread.spawn({
             let ticket = ticket.clone();
-            move || ticket.run(run)
+            move || {
+                drop(begun);
+                ticket.run(run);
+            }
         })?;
+        // An error: the other end is gone, which is what it waits for.
+        let _ = begins.recv();
         Ok(Thread(handle, ticket))
     }
 

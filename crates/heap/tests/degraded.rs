@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use subduct_heap::object::{Key, Scalar, dict, list};
 use subduct_heap::{Delivery, Error, Handle, Heap, Options};
 use subduct_kernel::inject::{Call, refuse, refuse_at_random};
+use subduct_kernel::signal::Disposition;
 
 const RECORDS: i64 = 20_000;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -15,9 +16,7 @@ struct Refusals;
 
 impl Drop for Refusals {
     fn drop(&mut self) {
-        for call in [Call::Register, Call::Unregister, Call::Continue, Call::Move, Call::Populate] {
-            refuse(call, 0, 0);
-        }
+        Call::ALL.into_iter().for_each(|call| refuse(call, 0, 0));
     }
 }
 
@@ -139,6 +138,25 @@ fn a_lost_descriptor_is_replaced_by_its_spare() {
         assert_eq!(stats.fallbacks.flips_in_pause, 0, "{stats:?}");
     }
 }
+
+#[test]
+fn a_heap_that_may_not_handle_sigbus_takes_another_delivery() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _refusals = Refusals;
+    let new = |delivery| Heap::new(Options { budget_bytes: 16 << 20, delivery, ..Options::default() });
+    // Somebody else has the signal, so that it has to be taken.
+    Disposition::install(libc::SIGBUS, theirs).unwrap();
+    refuse(Call::Handle, libc::EPERM, u64::MAX);
+    assert_eq!(new(None).unwrap().stats().unwrap().delivery, Delivery::Software);
+    let refused = new(Some(Delivery::Sigbus)).err().unwrap();
+    assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains("sigaction failed") && said.contains("allow rt_sigaction"), "{said}");
+    refuse(Call::Handle, 0, 0);
+    assert_eq!(new(None).unwrap().stats().unwrap().delivery, Delivery::Sigbus);
+}
+
+extern "C" fn theirs(_signal: i32, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {}
 
 #[test]
 fn a_machine_without_memory_is_an_error_and_not_the_end() {

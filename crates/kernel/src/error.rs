@@ -47,6 +47,12 @@ pub fn errno() -> i32 {
     unsafe { *libc::__errno_location() }
 }
 
+/// What to do where a filter answers.
+pub(crate) const FORBIDDEN: &str =
+    "a filter on system calls (a container's seccomp profile) or a security module forbids it: allow it";
+/// What to do where a process has too many descriptors, or the machine too many open files.
+pub(crate) const DESCRIPTORS: &str = "raise the limit on open files (ulimit -n, fs.file-max), or close some";
+
 /// Whether an errno is what a filter on system calls (seccomp, a security module) answers.
 #[must_use]
 pub fn is_forbidden(errno: i32) -> bool {

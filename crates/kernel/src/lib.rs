@@ -11,7 +11,7 @@
 //! | [`futex`] | sleeping on a word, usable in a signal handler |
 //! | [`signal`] | who owns a signal, taking it over, handing it on |
 //! | [`thread`] | whether a thread sleeps |
-//! | [`time`] | how long a thread has had a processor |
+//! | [`time`] | how long a thread has had a processor; sleeping |
 //! | [`inject`] | refusing calls on purpose, in tests |
 //! | [`placement`] | mappings that own their place and cannot replace foreign memory |
 //! | [`probe`] | what this machine allows, found out by trying |

@@ -4,11 +4,14 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use crate::error::{DESCRIPTORS, FORBIDDEN};
 use crate::inject::{self, Call};
 use crate::{KernelError, Result, errno, is_forbidden};
 
 /// Since Linux 6.3; the kernel logs its absence. Older kernels refuse it with EINVAL.
 const MFD_NOEXEC_SEAL: u32 = 0x8;
+/// Longest name in bytes: file names have 255, and the kernel puts `memfd:` in front.
+pub const NAME_BYTES_MAX: usize = 249;
 /// What is written at a time where `fallocate` is forbidden.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -25,7 +28,8 @@ impl Memfd {
     /// possible afterwards: a truncated file would turn every access behind its end into SIGBUS.
     ///
     /// # Errors
-    /// `EMFILE`/`ENFILE` without free descriptors, `EINVAL` for a name of more than 249 bytes.
+    /// `EMFILE`/`ENFILE` without free descriptors, `EINVAL` for a name of more than [`NAME_BYTES_MAX`] bytes, `EFBIG` beyond the limit
+    /// on the size of files. That raises SIGXFSZ, too, which ends a process that does not ignore it; Python does.
     pub fn new(name: &str, length: usize) -> Result<Self> {
         let fail = |call| failed(call, 0, length, errno());
         if let Some(errno) = inject::refusal(Call::Create) {
@@ -157,9 +161,12 @@ impl Memfd {
 
 fn failed(call: &'static str, offset: usize, length: usize, errno: i32) -> KernelError {
     let remedy = match errno {
-        libc::EMFILE | libc::ENFILE => "raise the limit on open files (ulimit -n), or close some",
-        _ if is_forbidden(errno) => "a filter on system calls forbids it (a container's seccomp profile): allow it",
-        libc::ENOSPC | libc::ENOMEM => "the machine or its memory limit (cgroup) has no memory left; lower the budget",
+        libc::EMFILE | libc::ENFILE => DESCRIPTORS,
+        libc::EFBIG => "raise the limit on the size of files (ulimit -f)",
+        libc::ENOSPC | libc::ENOMEM => {
+            "the machine or its memory limit (cgroup) has no memory left: free some, or raise it"
+        }
+        _ if is_forbidden(errno) => FORBIDDEN,
         _ => "",
     };
     KernelError { call, address: offset, length, errno, remedy }

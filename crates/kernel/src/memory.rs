@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::error::{DESCRIPTORS, FORBIDDEN};
 use crate::inject::{self, Call};
 use crate::{KernelError, Result, is_forbidden};
 
@@ -150,22 +151,14 @@ impl Reservation {
         self.check(to, length);
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
         if let Some(errno) = inject::refusal(Call::Move) {
-            let remedy = "refused by a test";
-            return Err(KernelError { call: "mremap(MREMAP_DONTUNMAP)", address: from, length, errno, remedy });
+            return Err(unmoved(from, length, errno));
         }
         // [kernel.mremap.dontunmap.memfd-shared.fixed] [kernel.mremap.dontunmap.memfd-shared.contents]
         // [kernel.mremap.einval.overlap] [kernel.mremap.step.gib]
         // SAFETY: both ranges lie in our own reservation (checked) and do not overlap (the kernel checks: EINVAL).
         let moved = unsafe { libc::mremap(from as *mut _, length, length, flags, to) };
         if moved == libc::MAP_FAILED {
-            let remedy = match crate::errno() {
-                libc::EINVAL => "moving shared memory needs Linux 5.13; delivery=\"software\" works without",
-                libc::ENOMEM => {
-                    "both places count: raise the address-space limit (ulimit -v) or vm.max_map_count; delivery=\"software\" works without"
-                }
-                _ => "delivery=\"software\" works without",
-            };
-            return Err(KernelError::last("mremap(MREMAP_DONTUNMAP)", from, length, remedy));
+            return Err(unmoved(from, length, crate::errno()));
         }
         Ok(())
     }
@@ -257,10 +250,27 @@ fn unlocked(address: usize, length: usize, run: impl Fn() -> Result<()>) -> Resu
 fn failed(call: &'static str, address: usize, length: usize, errno: i32) -> KernelError {
     let remedy = match errno {
         libc::EAGAIN => "the process locks its future memory (mlockall) and may not lock as much: raise ulimit -l",
-        _ if is_forbidden(errno) => "a filter on system calls forbids it",
-        _ => "raise the address-space limit (ulimit -v) or vm.max_map_count, or use a smaller budget",
+        libc::ENOMEM => "raise the limit on address space (ulimit -v) or data (ulimit -d), or vm.max_map_count",
+        libc::EMFILE | libc::ENFILE => DESCRIPTORS,
+        _ if is_forbidden(errno) => FORBIDDEN,
+        _ => "",
     };
     KernelError { call, address, length, errno, remedy }
+}
+
+/// A refused move of page tables.
+fn unmoved(address: usize, length: usize, errno: i32) -> KernelError {
+    let remedy = match errno {
+        libc::EINVAL => "moving shared memory needs Linux 5.13; delivery=\"software\" works without",
+        libc::ENOMEM => {
+            "both places count: raise the limit on address space (ulimit -v) or vm.max_map_count; delivery=\"software\" works without"
+        }
+        _ if is_forbidden(errno) => {
+            "a filter on system calls (a container's seccomp profile) forbids it: allow it; delivery=\"software\" works without"
+        }
+        _ => "delivery=\"software\" works without",
+    };
+    KernelError { call: "mremap(MREMAP_DONTUNMAP)", address, length, errno, remedy }
 }
 
 fn advise(address: usize, length: usize, advice: i32, call: &'static str) -> Result<()> {

@@ -4,7 +4,7 @@ use std::mem;
 use std::ptr;
 
 use crate::inject::{self, Call};
-use crate::{KernelError, Result};
+use crate::{KernelError, Result, errno, is_forbidden};
 
 /// A handler with the signature of `SA_SIGINFO`.
 pub type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
@@ -25,7 +25,7 @@ impl Disposition {
         let mut action: libc::sigaction = unsafe { mem::zeroed() };
         // SAFETY: `action` outlives the call; a null new action only asks.
         if unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) } != 0 {
-            return Err(KernelError::last("sigaction", 0, 0, ""));
+            return Err(failed(errno()));
         }
         Ok(Self { action })
     }
@@ -36,7 +36,7 @@ impl Disposition {
     /// `EINVAL` for a number that is no signal.
     pub fn install(signal: i32, handler: Handler) -> Result<Self> {
         if let Some(errno) = inject::refusal(Call::Handle) {
-            return Err(KernelError { call: "sigaction", address: 0, length: 0, errno, remedy: "refused by a test" });
+            return Err(failed(errno));
         }
         // SAFETY: all-zero sigactions are valid; every field that matters is set below.
         let (mut new, mut old): (libc::sigaction, libc::sigaction) = unsafe { (mem::zeroed(), mem::zeroed()) };
@@ -44,7 +44,7 @@ impl Disposition {
         new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         // SAFETY: both structures outlive the call, and the handler is a plain function that lives for ever.
         if unsafe { libc::sigaction(signal, &raw const new, &raw mut old) } != 0 {
-            return Err(KernelError::last("sigaction", 0, 0, ""));
+            return Err(failed(errno()));
         }
         Ok(Self { action: old })
     }
@@ -63,19 +63,26 @@ impl Disposition {
 
     /// Does for a signal that just arrived what this disposition says. Async-signal-safe. For the default action, and for an
     /// ignored fault (which the kernel treats the same), the default is put back: a fault then happens again, and a signal
-    /// that somebody sent is sent again.
+    /// that somebody sent is sent again. An ignored signal that somebody sent is ignored. Where a filter on system calls forbids that, the process is aborted.
     ///
     /// # Safety
     /// `info` and `context` are those that the kernel passed to a handler installed with `SA_SIGINFO` for this signal.
     pub unsafe fn forward(&self, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let address = self.action.sa_sigaction;
+        // SAFETY: `info` is valid by this function's contract.
+        let is_sent = unsafe { (*info).si_code <= 0 };
+        if address == libc::SIG_IGN && is_sent {
+            return;
+        }
         if address == libc::SIG_DFL || address == libc::SIG_IGN {
-            // SAFETY: an all-zero sigaction means SIG_DFL; sigaction and raise are async-signal-safe; `info` is valid by this
-            // function's contract.
+            // SAFETY: an all-zero sigaction means SIG_DFL; sigaction, abort and raise are async-signal-safe.
             unsafe {
                 let default: libc::sigaction = mem::zeroed();
-                libc::sigaction(signal, &raw const default, ptr::null_mut());
-                if (*info).si_code <= 0 {
+                if libc::sigaction(signal, &raw const default, ptr::null_mut()) != 0 {
+                    // A filter forbids it: a fault would come back for ever.
+                    libc::abort();
+                }
+                if is_sent {
                     libc::raise(signal);
                 }
             }
@@ -90,4 +97,13 @@ impl Disposition {
             handler(signal);
         }
     }
+}
+
+fn failed(errno: i32) -> KernelError {
+    let remedy = if is_forbidden(errno) {
+        "a filter on system calls (seccomp) forbids it: allow rt_sigaction, or use delivery=\"thread\" or \"software\""
+    } else {
+        ""
+    };
+    KernelError { call: "sigaction", address: 0, length: 0, errno, remedy }
 }

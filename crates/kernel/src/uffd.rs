@@ -7,10 +7,13 @@
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{KernelError, Result, errno, inject};
+use crate::error::{DESCRIPTORS, FORBIDDEN};
+use crate::{KernelError, Result, errno, inject, is_forbidden};
 
 const UFFD_USER_MODE_ONLY: i32 = 1;
 const UFFD_API: u64 = 0xAA;
+/// The call that makes a descriptor, in messages.
+const OPEN: &str = "userfaultfd(UFFD_USER_MODE_ONLY)";
 
 /// A fault in a registered range raises SIGBUS on the thread that touched it (Linux 4.14).
 pub const FEATURE_SIGBUS: u64 = 1 << 7;
@@ -106,20 +109,15 @@ impl Userfaultfd {
     /// `ENOSYS` or `EPERM` where the call is filtered (containers), `EINVAL` for a feature this kernel lacks, `EMFILE`.
     pub fn new(features: u64) -> Result<Self> {
         // [kernel.uffd.user-mode-only] [kernel.uffd.features]
-        let fd = open("allow the userfaultfd system call (container seccomp profile), or use another delivery")?;
+        let fd = open()?;
         let mut api = Api { api: UFFD_API, features, ioctls: 0 };
         // SAFETY: `api` is the structure UFFDIO_API reads and writes.
         if unsafe { libc::ioctl(fd.as_raw_fd(), API, &raw mut api) } != 0 {
-            let remedy = "minor faults on shared memory need Linux 5.14; delivery=\"software\" works without";
-            return Err(KernelError::last("ioctl(UFFDIO_API)", 0, 0, remedy));
+            return Err(failed("ioctl(UFFDIO_API)", 0, 0, errno()));
         }
-        let spare = fd.try_clone().map_err(|error| KernelError {
-            call: "fcntl(F_DUPFD_CLOEXEC)",
-            address: 0,
-            length: 0,
-            errno: error.raw_os_error().unwrap_or(0),
-            remedy: "raise the limit on open files (ulimit -n)",
-        })?;
+        let spare = fd
+            .try_clone()
+            .map_err(|error| failed("fcntl(F_DUPFD_CLOEXEC)", 0, 0, error.raw_os_error().unwrap_or(0)))?;
         Ok(Self { numbers: [fd.into_raw_fd(), spare.into_raw_fd()], current: AtomicUsize::new(0) })
     }
 
@@ -206,17 +204,22 @@ impl Userfaultfd {
         self.current.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until faults can be read, or another descriptor can: whether it was the other one.
-    #[must_use]
-    pub fn wait_faults(&self, other: RawFd) -> bool {
+    /// Waits until faults can be read, or another descriptor can, for so many milliseconds at most: whether it was the other one.
+    /// A negative `other` is none, a negative `limit_ms` no limit.
+    ///
+    /// # Errors
+    /// The errno of `poll`; a filter on system calls may forbid it.
+    pub fn wait_faults(&self, other: RawFd, limit_ms: i32) -> std::result::Result<bool, i32> {
         let poll = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut both = [poll(self.raw()), poll(other)];
-        // SAFETY: two valid entries; waits without a time limit for either.
-        unsafe { libc::poll(both.as_mut_ptr(), 2, -1) };
+        // SAFETY: two valid entries.
+        if unsafe { libc::poll(both.as_mut_ptr(), 2, limit_ms) } < 0 {
+            return Err(errno());
+        }
         if both[0].revents & libc::POLLNVAL != 0 {
             self.lose(both[0].fd);
         }
-        both[1].revents != 0
+        Ok(both[1].revents != 0)
     }
 
     /// Wakes threads that sleep in the page at `address`: a page that was mapped before its fault was read wakes nobody.
@@ -253,7 +256,15 @@ impl Drop for Userfaultfd {
 }
 
 fn failed(call: &'static str, address: usize, length: usize, errno: i32) -> KernelError {
-    KernelError { call, address, length, errno, remedy: "" }
+    let remedy = match errno {
+        libc::EMFILE | libc::ENFILE => DESCRIPTORS,
+        libc::ENOSYS if call == OPEN => "this kernel was built without userfaultfd, or a seccomp profile hides it",
+        libc::EINVAL if call == OPEN => "UFFD_USER_MODE_ONLY needs Linux 5.11",
+        libc::EINVAL if call == "ioctl(UFFDIO_API)" => "minor faults on shared memory need Linux 5.14",
+        _ if is_forbidden(errno) => FORBIDDEN,
+        _ => "",
+    };
+    KernelError { call, address, length, errno, remedy }
 }
 
 /// Whether a call failed because its descriptor is no userfaultfd any more.
@@ -311,25 +322,50 @@ pub fn continue_pages(fd: RawFd, address: usize, length: usize) -> Continued {
 /// As [`Userfaultfd::new`].
 pub fn features() -> Result<u64> {
     // [kernel.uffd.api-once] [kernel.uffd.api-unknown-feature]
-    let fd = open("")?;
+    let fd = open()?;
     let mut api = Api { api: UFFD_API, features: 0, ioctls: 0 };
     // SAFETY: `api` is the structure UFFDIO_API reads and writes.
     if unsafe { libc::ioctl(fd.as_raw_fd(), API, &raw mut api) } != 0 {
-        return Err(KernelError::last("ioctl(UFFDIO_API)", 0, 0, ""));
+        return Err(failed("ioctl(UFFDIO_API)", 0, 0, errno()));
     }
     Ok(api.features)
 }
 
-fn open(remedy: &'static str) -> Result<OwnedFd> {
+fn open() -> Result<OwnedFd> {
     if let Some(errno) = inject::refusal(inject::Call::Open) {
-        return Err(KernelError { call: "userfaultfd(UFFD_USER_MODE_ONLY)", address: 0, length: 0, errno, remedy });
+        return Err(failed(OPEN, 0, 0, errno));
     }
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | UFFD_USER_MODE_ONLY;
     // SAFETY: the call takes one integer and returns a new descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
     if fd < 0 {
-        return Err(KernelError::last("userfaultfd(UFFD_USER_MODE_ONLY)", 0, 0, remedy));
+        return Err(failed(OPEN, 0, 0, errno()));
     }
     // SAFETY: the descriptor was just created and is owned by nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_follows_from_what_the_kernel_said() {
+        for (call, errno, part) in [
+            (OPEN, libc::EMFILE, "ulimit -n"),
+            (OPEN, libc::ENFILE, "fs.file-max"),
+            (OPEN, libc::EPERM, "seccomp"),
+            (OPEN, libc::ENOSYS, "built without"),
+            (OPEN, libc::EINVAL, "Linux 5.11"),
+            ("ioctl(UFFDIO_API)", libc::EINVAL, "Linux 5.14"),
+            ("ioctl(UFFDIO_API)", libc::EPERM, "seccomp"),
+            ("ioctl(UFFDIO_API)", libc::EACCES, "seccomp"),
+            ("fcntl(F_DUPFD_CLOEXEC)", libc::EMFILE, "ulimit -n"),
+            ("ioctl(UFFDIO_REGISTER)", libc::EPERM, "seccomp"),
+        ] {
+            let said = failed(call, 0, 0, errno).to_string();
+            assert!(said.starts_with(call) && said.contains(part), "{said}");
+        }
+        assert_eq!(failed("ioctl(UFFDIO_REGISTER)", 0, 0, libc::EBUSY).remedy, "");
+    }
 }

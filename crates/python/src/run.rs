@@ -8,6 +8,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use subduct_heap::{Error, Heap, Op, Retry, Stalled};
 use subduct_kernel::thread::thread_number;
+use subduct_kernel::time::sleep;
 
 use crate::errors::raised;
 
@@ -87,7 +88,7 @@ pub fn interpreter_ends(py: Python<'_>) {
         if BUSY.load(Ordering::Relaxed) == 0 {
             return;
         }
-        py.detach(|| std::thread::sleep(Duration::from_millis(1)));
+        py.detach(|| sleep(Duration::from_millis(1)));
     }
 }
 

@@ -2,18 +2,33 @@
 //!
 //! It takes no lock while it serves, never needs the GIL, and touches the heap through the shadow only, so that it cannot
 //! fault itself. What it waits for, a page that another thread has claimed, is made ready without it.
+//!
+//! A bell tells it that it has something else to do: a flag that it looks at whenever it wakes, and a byte in a pipe that wakes it.
+//! A filter on system calls may come to forbid what that takes. The monitor then wakes by itself, again and again:
+//!
+//! ```text
+//!   write forbidden   the pipe is closed, which wakes the monitor as well, once; it looks from then on
+//!   read forbidden    the same, by the monitor
+//!   poll forbidden    it looks for faults, too
+//! ```
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use subduct_kernel::uffd::{FAULTS_MAX, Userfaultfd};
 
 use crate::collector::control::{abort_on_panic, block_signals};
 use crate::compact::Mover;
 use crate::shared::Shared;
-use crate::sync::{Thread, lock, spawn, wait_changed};
+use crate::sync::{Thread, lock, sleep, spawn, wait_changed};
+
+/// Between two looks at a bell that cannot wake the monitor any more, in milliseconds.
+const BELL_MS: i32 = 10;
+/// Between two looks for faults that nothing announces: threads sleep in them.
+const FAULTS: Duration = Duration::from_millis(1);
 
 /// What the monitor is to do, and what it does.
 #[derive(Default)]
@@ -25,10 +40,36 @@ struct State {
     stop: bool,
 }
 
+/// What the monitor shares with those who tell it what to do.
+#[derive(Default)]
+struct Orders {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Whether the state changed since the monitor last looked.
+    is_rung: AtomicBool,
+}
+
+impl Orders {
+    /// The descriptor to watch, as soon as there is one. `None` to end.
+    fn next(&self) -> Option<Arc<Userfaultfd>> {
+        let mut state = lock(&self.state);
+        while !state.stop {
+            state.is_current = true;
+            self.changed.notify_all();
+            if let Some(wanted) = &state.wanted {
+                return Some(Arc::clone(wanted));
+            }
+            state = wait_changed(&self.state, &self.changed, state);
+        }
+        None
+    }
+}
+
 /// The monitor of one heap, from outside.
 pub struct Monitor {
-    state: Arc<(Mutex<State>, Condvar)>,
-    bell: Mutex<PipeWriter>,
+    orders: Arc<Orders>,
+    /// `None` when nothing can be written to it any more.
+    bell: Mutex<Option<PipeWriter>>,
     thread: Mutex<Option<Thread>>,
 }
 
@@ -39,30 +80,35 @@ impl Monitor {
     /// When there can be no thread or pipe.
     pub fn start(shared: &Arc<Shared>, userfaultfd: Arc<Userfaultfd>) -> std::io::Result<Self> {
         let (reader, writer) = std::io::pipe()?;
-        let state = Arc::new((Mutex::new(State { wanted: Some(userfaultfd), ..State::default() }), Condvar::new()));
+        let state = Mutex::new(State { wanted: Some(userfaultfd), ..State::default() });
+        let orders = Arc::new(Orders { state, ..Orders::default() });
         let thread = {
-            let (shared, state) = (Arc::clone(shared), Arc::clone(&state));
+            let (shared, orders) = (Arc::clone(shared), Arc::clone(&orders));
             spawn("subduct-monitor", move || {
                 let view = shared.mover.space.windows.view().address(0);
-                abort_on_panic("the monitor failed", view, || watch(&shared.mover, &state, reader));
+                abort_on_panic("the monitor failed", view, || watch(&shared.mover, &orders, reader));
             })?
         };
-        Ok(Self { state, bell: Mutex::new(writer), thread: Mutex::new(Some(thread)) })
+        Ok(Self { orders, bell: Mutex::new(Some(writer)), thread: Mutex::new(Some(thread)) })
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut lock(&self.state.0));
-        // A pipe that is full rings as well; one that is closed has nobody to hear it.
-        let _ = lock(&self.bell).write(&[0]);
+        change(&mut lock(&self.orders.state));
+        self.orders.is_rung.store(true, Ordering::Release);
+        self.orders.changed.notify_all();
+        let mut bell = lock(&self.bell);
+        if bell.as_mut().is_some_and(|writer| writer.write(&[0]).is_err()) {
+            *bell = None;
+        }
     }
 
     /// Has the monitor let go of a descriptor, and waits until it has.
     pub fn release(&self, old: Arc<Userfaultfd>) {
         drop(old);
         self.change(|state| (state.wanted, state.is_current) = (None, false));
-        let mut state = lock(&self.state.0);
+        let mut state = lock(&self.orders.state);
         while !state.is_current && !state.stop {
-            state = wait_changed(&self.state.0, &self.state.1, state);
+            state = wait_changed(&self.orders.state, &self.orders.changed, state);
         }
     }
 
@@ -80,33 +126,46 @@ impl Monitor {
     }
 }
 
-/// The monitor's loop: one round for each descriptor.
-fn watch(mover: &Mover, state: &(Mutex<State>, Condvar), mut bell: PipeReader) {
-    block_signals();
-    loop {
-        let userfaultfd = {
-            let mut state = lock(&state.0);
-            if state.stop {
-                return;
-            }
-            state.is_current = true;
-            state.wanted.clone()
+/// The bell, where it is heard. Kept open: a ring must not find the pipe broken, which raises SIGPIPE.
+struct Bell {
+    reader: PipeReader,
+    /// Whether a ring wakes the monitor.
+    wakes: bool,
+}
+
+impl Bell {
+    /// Waits for faults and for a ring, or for a while where one of them cannot be waited for.
+    fn wait(&mut self, userfaultfd: &Userfaultfd) {
+        let waited = if self.wakes {
+            userfaultfd.wait_faults(self.reader.as_raw_fd(), -1)
+        } else {
+            userfaultfd.wait_faults(-1, BELL_MS)
         };
-        state.1.notify_all();
-        match userfaultfd {
-            Some(userfaultfd) => serve_until_rung(mover, &userfaultfd, &mut bell),
-            None => drop(bell.read(&mut [0; 1])),
+        match waited {
+            Ok(false) => {}
+            // One byte for each ring.
+            Ok(true) => self.wakes = matches!(self.reader.read(&mut [0; 1]), Ok(1)),
+            Err(_) => sleep(FAULTS),
         }
     }
 }
 
-fn serve_until_rung(mover: &Mover, userfaultfd: &Userfaultfd, bell: &mut PipeReader) {
+/// The monitor's loop: one round for each descriptor.
+fn watch(mover: &Mover, orders: &Orders, reader: PipeReader) {
+    block_signals();
+    let mut bell = Bell { reader, wakes: true };
+    while let Some(userfaultfd) = orders.next() {
+        serve_until_rung(mover, &userfaultfd, orders, &mut bell);
+    }
+}
+
+fn serve_until_rung(mover: &Mover, userfaultfd: &Userfaultfd, orders: &Orders, bell: &mut Bell) {
     let view = mover.space.windows.view().address(0);
     let mut addresses = [0; FAULTS_MAX];
     loop {
-        if userfaultfd.wait_faults(bell.as_raw_fd()) {
-            // One byte for each ring: what was rung meanwhile is seen in the next round.
-            drop(bell.read(&mut [0; 1]));
+        bell.wait(userfaultfd);
+        // Acquire: what was changed before it rang is seen in the next round.
+        if orders.is_rung.swap(false, Ordering::Acquire) {
             return;
         }
         let count = userfaultfd.read_faults(&mut addresses);

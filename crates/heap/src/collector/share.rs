@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use subduct_kernel::time::processor_time;
 
 use crate::shared::Shared;
-use crate::sync::{is_simulated, lock};
+use crate::sync::{is_simulated, lock, sleep};
 
 /// Work between two looks at the clocks.
 const SLICE: Duration = Duration::from_millis(1);
@@ -63,10 +63,10 @@ impl<'h> Share<'h> {
         if worked < SLICE {
             return;
         }
-        let processor = processor_time() - self.processor_began;
+        let processor = processor_time().saturating_sub(self.processor_began);
         if processor.as_secs_f64() < SHORT * worked.as_secs_f64() && self.has_time() {
             let resting = Instant::now();
-            std::thread::sleep(processor.min(SLICE));
+            sleep(processor.min(SLICE));
             self.rested += resting.elapsed();
         }
         (self.began, self.processor_began) = (Instant::now(), processor_time());

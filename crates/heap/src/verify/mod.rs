@@ -13,6 +13,8 @@ pub mod tracer;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use subduct_kernel::KernelError;
+
 use crate::memory::Refused;
 use crate::mutator::Mutator;
 use crate::shared::Shared;
@@ -40,6 +42,8 @@ pub enum Failed {
     Broken(String),
     /// The process has no memory for the trace: it says nothing about the heap.
     Memory(Refused),
+    /// The kernel refuses the trace its memory for another reason.
+    Kernel(KernelError),
 }
 
 impl From<String> for Failed {
@@ -61,7 +65,7 @@ fn insist<T>(result: Result<T, Failed>) -> Option<T> {
     match result {
         Ok(result) => Some(result),
         Err(Failed::Broken(broken)) => panic!("[inv.heap.sound] {broken}"),
-        Err(Failed::Memory(_)) => None,
+        Err(Failed::Memory(_) | Failed::Kernel(_)) => None,
     }
 }
 

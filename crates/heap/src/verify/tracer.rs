@@ -4,6 +4,7 @@ use std::hash::Hasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
+use subduct_kernel::KernelError;
 
 use crate::compact::Mover;
 use crate::memory::{self, Refused};
@@ -26,7 +27,10 @@ pub fn trace(
 ) -> Result<VerifyReport, Failed> {
     let space = &mover.space;
     let blocks = (space.geometry().total_bytes() / BLOCK_BYTES) as usize;
-    let refused = |_| Failed::Memory(Refused { bytes: blocks as u64 * 8 });
+    let refused = |error: KernelError| match error.errno {
+        libc::ENOMEM => Failed::Memory(Refused { bytes: blocks as u64 * 8 }),
+        _ => Failed::Kernel(error),
+    };
     let mut search = Search {
         mover,
         space,
@@ -57,7 +61,7 @@ impl Failed {
     fn at(self, place: impl FnOnce() -> String) -> Self {
         match self {
             Self::Broken(why) => Self::Broken(format!("{}: {why}", place())),
-            Self::Memory(refused) => Self::Memory(refused),
+            other => other,
         }
     }
 }

@@ -36,11 +36,11 @@ fn mmap(errno: i32) -> &'static str {
             "a shared writable mapping needs a file opened for reading and writing; any mapping needs it opened for reading"
         }
         EPERM => {
-            "the file is sealed against writing (F_SEAL_WRITE): map it private or read-only; or the address lies below vm.mmap_min_addr, or in a range sealed by mseal"
+            "the file is sealed against writing (F_SEAL_WRITE): map it private or read-only; or the address lies below vm.mmap_min_addr, or in a range sealed by mseal; or a seccomp profile forbids the call"
         }
         EEXIST => "MAP_FIXED_NOREPLACE found the range in use: take another address, or a Reservation",
         ENOMEM => {
-            "see vm.max_map_count, vm.overcommit_memory and the limit of the address space (ulimit -v); MAP_NORESERVE is not charged; MAP_HUGETLB takes pages that vm.nr_hugepages set aside; a fixed address must lie in the address space"
+            "see vm.max_map_count, vm.overcommit_memory and the limits on address space and data (ulimit -v, ulimit -d); MAP_NORESERVE is not charged; MAP_HUGETLB takes pages that vm.nr_hugepages set aside; a fixed address must lie in the address space"
         }
         ENODEV => "this file cannot be mapped",
         EAGAIN => "locked memory is limited (ulimit -l)",
@@ -94,8 +94,11 @@ fn range(call: &str, errno: i32) -> &'static str {
             "locked memory is limited (ulimit -l), and the whole range must be mapped"
         }
         (_, EINVAL) => "the address must be a multiple of the page size, the length not 0, the flags known",
+        ("mprotect", ENOMEM) => {
+            "a part of the range is not mapped, or splitting a mapping passes vm.max_map_count, or private memory that becomes writable passes the limit on data (ulimit -d)"
+        }
         (_, ENOMEM) => "a part of the range is not mapped, or splitting a mapping passes vm.max_map_count",
-        (_, EPERM) => "the range is sealed (mseal)",
+        (_, EPERM) => "the range is sealed (mseal), or a seccomp profile forbids the call",
         _ => "",
     }
 }
@@ -159,12 +162,14 @@ fn ioctl(call: &str, errno: i32) -> &'static str {
         ("ioctl(UFFDIO_API)", EINVAL) => {
             "a descriptor takes this call once, with features that the kernel has: ask a second descriptor for 0 features to see them"
         }
-        ("ioctl(UFFDIO_API)", EPERM) => "EVENT_FORK needs CAP_SYS_PTRACE",
+        ("ioctl(UFFDIO_API)", EPERM) => "EVENT_FORK needs CAP_SYS_PTRACE; or a seccomp profile forbids the call",
         ("ioctl(UFFDIO_REGISTER)", EINVAL) => {
             "the range must be mapped, page-aligned and of a kind that serves the mode: MINOR needs shared memory (Linux 5.14) or hugetlb, WP on shared memory Linux 5.19; UFFDIO_API comes first"
         }
         ("ioctl(UFFDIO_REGISTER)", EBUSY) => "another userfaultfd has a part of the range",
-        ("ioctl(UFFDIO_REGISTER)", EPERM) => "a shared file mapping must be writable to be registered",
+        ("ioctl(UFFDIO_REGISTER)", EPERM) => {
+            "a shared file mapping must be writable to be registered; or a seccomp profile forbids the call"
+        }
         ("ioctl(UFFDIO_COPY)" | "ioctl(UFFDIO_ZEROPAGE)" | "ioctl(UFFDIO_POISON)", EEXIST) => {
             "the first page is there already: somebody else served it; a thread that still sleeps in it goes on after wake()"
         }
