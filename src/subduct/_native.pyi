@@ -25,7 +25,6 @@ __all__ = [
     "Tuple",
     "Unsupported",
     "__version__",
-    "interpreter_ends",
     "measure_churn",
     "measure_churned",
     "measure_fault",
@@ -359,9 +358,6 @@ class Guard:
 
 def probe() -> str:
     """Return what this machine allows subduct to do, found out by trying, as JSON text."""
-
-def interpreter_ends() -> None:
-    """Declare that the calling thread ends the interpreter: other threads that then find a heap closed stop where they are."""
 
 # The bare system calls; `subduct.kernel.calls` describes them.
 def sys_mmap(address: int, length: int, prot: int, flags: int, fd: int = -1, offset: int = 0) -> int: ...

@@ -1,4 +1,4 @@
-//! The calls into CPython that PyO3 has no safe form for. The only unsafe code of this crate.
+//! The calls into CPython that PyO3 has no safe form for.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -84,6 +84,12 @@ pub fn set_tuple_item(tuple: &Bound<'_, PyTuple>, index: usize, item: Bound<'_, 
     // SAFETY: as above. The slot is empty, so nothing leaks, and it takes over our reference to `item`. The tuple has not been
     // given to Python code yet, so nobody relies on it not changing, and its hash was not taken.
     unsafe { ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index, item.into_ptr()) };
+}
+
+/// Has a function called when the interpreter has ended. It may not use Python. False if there are too many such functions.
+pub fn at_exit(_py: Python<'_>, function: extern "C" fn()) -> bool {
+    // SAFETY: we are attached, and the function lives as long as the process: CPython never unloads an extension module.
+    unsafe { ffi::Py_AtExit(Some(function)) == 0 }
 }
 
 // Making objects where there may be no memory: PyO3 panics, these raise MemoryError.
