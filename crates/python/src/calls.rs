@@ -124,6 +124,7 @@ stand_in! {
     fn PyDict_SetDefaultRef(dict: Object, key: Object, default: Object, value: *mut Object) -> c_int;
     fn PyDict_SetItem(dict: Object, key: Object, value: Object) -> c_int;
     fn PyDictProxy_New(mapping: Object) -> Object;
+    fn PyInstanceMethod_New(function: Object) -> Object;
     fn PyCMethod_New(method: *mut PyMethodDef, receiver: Object, module: Object, class: *mut PyTypeObject) -> Object;
     fn PyType_FromSpec(spec: *mut PyType_Spec) -> Object;
     fn PyType_Modified(class: *mut PyTypeObject);

@@ -48,6 +48,7 @@ mod syscalls;
 mod transfer;
 mod tuple;
 mod turn;
+mod views;
 mod walk;
 
 /// What this machine allows subduct to do, found out by trying, as JSON text. Takes some milliseconds.
@@ -76,6 +77,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::add_to(module)?;
     measure::add_to(module)?;
     syscalls::add_to(module)?;
+    views::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     open::close_at_exit(module.py());
     module.add_function(wrap_pyfunction!(probe, module)?)
