@@ -164,6 +164,44 @@ def test_a_list_of_a_large_dict_is_of_one_moment(heap: Heap) -> None:
         writer.join()
 
 
+@pytest.mark.parametrize("read", [list, tuple, set, frozenset, sorted, len, sum, max])
+def test_reading_a_view_runs_no_bytecode(heap: Heap, read: Callable[[Any], object]) -> None:
+    # So no other thread runs in between, as with the builtins' views.
+    entries = heap.dict({i: i for i in range(SHORT)})
+    events: list[str] = []
+    for view in (entries.keys(), entries.values()):
+        sys.setprofile(lambda _frame, event, _argument: events.append(event))
+        try:
+            found = read(view)
+        finally:
+            sys.setprofile(None)
+        assert found == read(range(SHORT))
+    assert "c_call" in events
+    assert "call" not in events
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_lists_of_views_are_of_one_moment(heap: Heap) -> None:
+    entries = heap.dict({i: i for i in range(SHORT)})
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            entries["more"] = "more"
+            del entries["more"]
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(ROUNDS * 20):
+            assert list(entries.keys())[:SHORT] == list(range(SHORT))
+            assert list(entries.values())[:SHORT] == list(range(SHORT))
+            assert list(entries.items())[:SHORT] == [(i, i) for i in range(SHORT)]
+    finally:
+        stop.set()
+        writer.join()
+
+
 def test_a_loop_over_many_elements_sees_its_own_changes(heap: Heap) -> None:
     size = 60_000
     numbers, entries = heap.list(range(size)), heap.dict(dict.fromkeys(range(size), 0))

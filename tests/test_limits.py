@@ -295,32 +295,6 @@ def test_three_hundred_heaps_and_nothing_left_of_those_that_are_closed() -> None
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
-DAEMONS = """
-import threading
-import subduct
-heap = subduct.Heap("32MiB")
-shared = heap.dict()
-begun = threading.Barrier(3)
-items = heap.list([{"a": i} for i in range(2_000)])
-def use(do):
-    begun.wait()
-    while True:
-        do()
-for do in (
-    lambda: shared.__setitem__(0, [1]),
-    lambda: items.to_python(),
-):
-    threading.Thread(target=use, args=(do,), daemon=True).start()
-begun.wait()
-print("done")
-"""
-
-
-def test_daemon_threads_end_with_the_interpreter_and_say_nothing() -> None:
-    done = run_program(DAEMONS)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
-
-
 THREADS = """
 import threading
 import subduct

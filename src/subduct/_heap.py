@@ -1,12 +1,10 @@
-"""The public `Heap`: sizes in words, reports as values, closed at the latest when the interpreter ends."""
+"""The public `Heap`: sizes in words, reports as values, closed at the latest when the interpreter has ended."""
 
-import atexit
 import re
 import warnings
 from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
-from weakref import WeakSet
 
 from subduct import _limits, _native
 from subduct._native import Dict, List, Tuple
@@ -17,19 +15,6 @@ _BYTES_MAX = 2**63
 
 # Smaller budgets are not compared with what the machine has: every machine has as much, and making heaps stays quick.
 _ALWAYS_FITS_BYTES = 64 << 20
-
-# The native heaps, not the public ones: a heap whose proxies are all that is left of it has to be closed too.
-_open: WeakSet[_native.Heap] = WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Stop the collectors while the interpreter still stands, and daemon threads that go on using a heap."""
-    _native.interpreter_ends()
-    for heap in list(_open):
-        heap.close()
-    # Those who waited for a collector that has ended now.
-    _native.interpreter_ends()
 
 
 def parse_size(size: int | str, what: str) -> int:
@@ -74,7 +59,7 @@ class Heap:
 
     The root is a `Dict`; what it reaches lives, and what proxies refer to. Any number of heaps may be open, and any number of threads
     may use one. A heap is closed by `close()`, at the end of a `with` block, when it and all its proxies are gone, or when the
-    interpreter ends. After a fork it belongs to the parent alone.
+    interpreter has ended. After a fork it belongs to the parent alone.
     """
 
     __slots__ = ("__weakref__", "_native")
@@ -111,7 +96,6 @@ class Heap:
             stress=None if stress is None else parse_size(stress, "stress"),
             name=name,
         )
-        _open.add(self._native)
         if budget_bytes > _ALWAYS_FITS_BYTES and (limit := _limits.exceeded(budget_bytes)):
             try:
                 warnings.warn(limit, RuntimeWarning, stacklevel=2)

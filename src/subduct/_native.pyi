@@ -25,7 +25,6 @@ __all__ = [
     "Tuple",
     "Unsupported",
     "__version__",
-    "interpreter_ends",
     "measure_churn",
     "measure_churned",
     "measure_fault",
@@ -68,6 +67,10 @@ __all__ = [
     "sys_uffd_writeprotect",
     "sys_uffd_zeropage",
     "sys_userfaultfd",
+    "view_items",
+    "view_keys",
+    "view_len",
+    "view_values",
 ]
 
 _K = TypeVar("_K", default=Any)
@@ -178,8 +181,8 @@ class Dict(MutableMapping[_K, _V]):
     def values(self) -> DictValues[_V]: ...
     def items(self) -> DictItems[_K, _V]: ...
     def to_python(self) -> dict[_K, Any]: ...
-    def _iterate_values(self, backward: bool = False, /) -> Iterator[_V]: ...
-    def _iterate_items(self, backward: bool = False, /) -> Iterator[tuple[_K, _V]]: ...
+    def _reversed_values(self) -> Iterator[_V]: ...
+    def _reversed_items(self) -> Iterator[tuple[_K, _V]]: ...
 
 @final
 class List(MutableSequence[_T]):
@@ -360,8 +363,18 @@ class Guard:
 def probe() -> str:
     """Return what this machine allows subduct to do, found out by trying, as JSON text."""
 
-def interpreter_ends() -> None:
-    """Declare that the calling thread ends the interpreter: other threads that then find a heap closed stop where they are."""
+# Methods of the views.
+def view_len(view: DictKeys[Any] | DictValues[Any] | DictItems[Any, Any], /) -> int:
+    """Return the number of entries. O(1)."""
+
+def view_keys(view: DictKeys[_K], /) -> Iterator[_K]:
+    """Iterate in order of insertion."""
+
+def view_values(view: DictValues[_V], /) -> Iterator[_V]:
+    """Iterate in order of insertion."""
+
+def view_items(view: DictItems[_K, _V], /) -> Iterator[tuple[_K, _V]]:
+    """Iterate in order of insertion."""
 
 # The bare system calls; `subduct.kernel.calls` describes them.
 def sys_mmap(address: int, length: int, prot: int, flags: int, fd: int = -1, offset: int = 0) -> int: ...

@@ -4,6 +4,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from subduct import _native
 from subduct._native import Tuple
 
 if TYPE_CHECKING:
@@ -52,9 +53,8 @@ class DictKeys(_DictView, KeysView[_K]):
         """Whether the Dict has the key. O(1)."""
         return key in self._dict
 
-    def __iter__(self) -> Iterator[_K]:
-        """Iterate in order of insertion."""
-        return iter(self._dict)
+    __len__ = _native.view_len
+    __iter__ = _native.view_keys
 
     def __reversed__(self) -> Iterator[_K]:
         """Iterate against the order of insertion."""
@@ -84,13 +84,12 @@ class DictValues(_DictView, ValuesView[_V]):
         """Whether a value is equal. O(len)."""
         return any(mine is value or mine == value for mine in self)
 
-    def __iter__(self) -> Iterator[_V]:
-        """Iterate in order of insertion."""
-        return self._dict._iterate_values()
+    __len__ = _native.view_len
+    __iter__ = _native.view_values
 
     def __reversed__(self) -> Iterator[_V]:
         """Iterate against the order of insertion."""
-        return self._dict._iterate_values(True)
+        return self._dict._reversed_values()
 
     def __repr__(self) -> str:
         """Name the view and the Dict."""
@@ -127,13 +126,12 @@ class DictItems(_DictView, ItemsView[_K, _V]):
             return False
         return mine is value or bool(mine == value)
 
-    def __iter__(self) -> Iterator[tuple[_K, _V]]:
-        """Iterate in order of insertion."""
-        return self._dict._iterate_items()
+    __len__ = _native.view_len
+    __iter__ = _native.view_items
 
     def __reversed__(self) -> Iterator[tuple[_K, _V]]:
         """Iterate against the order of insertion."""
-        return self._dict._iterate_items(True)
+        return self._dict._reversed_items()
 
     def __repr__(self) -> str:
         """Name the view and the Dict."""

@@ -1,6 +1,5 @@
 """Forks in the middle of everything: the child has no heap and says so, may have one of its own, and may fork again."""
 
-import atexit
 import faulthandler
 import os
 import signal
@@ -40,7 +39,6 @@ class Child:
             self.drops_and_closes,
             self.has_its_own,
             self.forks_again,
-            self.runs_exit_functions,
         )
 
     def is_told(self) -> None:
@@ -72,10 +70,6 @@ class Child:
     def forks_again(self) -> None:
         """A grandchild is told, too."""
         in_child(self.is_told)
-
-    def runs_exit_functions(self) -> None:
-        """What the package does at exit does no harm in a child."""
-        atexit._run_exitfuncs()
 
 
 def in_child(action: Callable[[], None]) -> None:

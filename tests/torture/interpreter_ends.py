@@ -15,7 +15,7 @@ CYCLE_US = 5_000
 
 PROGRAM = """
 import atexit, os, signal, sys, threading, time, warnings
-from subduct import Heap, HeapClosed
+from subduct import Heap
 # A process that has threads forks.
 warnings.simplefilter("ignore", DeprecationWarning)
 delivery, end, daemons, wait_us = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -36,13 +36,10 @@ class Late:
 late = Late(documents)
 late.itself = late
 
-def until_closed(action):
-    # Heaps are closed when the interpreter ends, and daemons are told.
-    try:
-        while True:
-            action()
-    except HeapClosed:
-        pass
+def for_ever(action):
+    # Daemons are stopped, wherever they are, and told nothing.
+    while True:
+        action()
 def use():
     text = str(time.monotonic_ns()) * 9
     mine = threading.get_ident()
@@ -52,7 +49,7 @@ def collect():
     heaps[1].collect()
     heaps[0].collect()
 for action in (collect, use, use)[:daemons]:
-    threading.Thread(target=until_closed, args=(action,), daemon=True).start()
+    threading.Thread(target=for_ever, args=(action,), daemon=True).start()
 while daemons and heaps[0].stats().moves < 1:
     time.sleep(0.001)
 time.sleep(wait_us / 1e6)

@@ -1,9 +1,9 @@
-//! The calls into CPython that PyO3 has no safe form for. The only unsafe code of this crate.
+//! The calls into CPython that PyO3 has no safe form for.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
-use pyo3::types::{PyDict, PyInt, PyList, PySlice, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyInt, PyList, PySlice, PyTuple};
 
 /// Reads up to `most` entries of a dict into `keys` and `values`, from `position` on, which starts at 0 and is moved along. Safe if
 /// the dict changes between two calls; what is read then may miss entries or have some twice.
@@ -84,6 +84,22 @@ pub fn set_tuple_item(tuple: &Bound<'_, PyTuple>, index: usize, item: Bound<'_, 
     // SAFETY: as above. The slot is empty, so nothing leaks, and it takes over our reference to `item`. The tuple has not been
     // given to Python code yet, so nobody relies on it not changing, and its hash was not taken.
     unsafe { ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index, item.into_ptr()) };
+}
+
+unsafe extern "C" {
+    fn PyInstanceMethod_New(function: *mut ffi::PyObject) -> *mut ffi::PyObject;
+}
+
+/// A function of a native module as the method of a class written in Python, which is given the instance first.
+pub fn method<'py>(function: &Bound<'py, PyCFunction>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: `function` is alive and we are attached; the call returns a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(function.py(), PyInstanceMethod_New(function.as_ptr())) }
+}
+
+/// Has a function called when the interpreter has ended. It may not use Python. False if there are too many such functions.
+pub fn at_exit(_py: Python<'_>, function: extern "C" fn()) -> bool {
+    // SAFETY: we are attached, and the function lives as long as the process: CPython never unloads an extension module.
+    unsafe { ffi::Py_AtExit(Some(function)) == 0 }
 }
 
 // Making objects where there may be no memory: PyO3 panics, these raise MemoryError.

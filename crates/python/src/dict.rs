@@ -386,16 +386,14 @@ impl Dict {
         Self::view(slf, "DictItems")
     }
 
-    /// Iterates over the values.
-    #[pyo3(signature = (backward=false, /))]
-    fn _iterate_values(slf: &Bound<'_, Self>, backward: bool) -> PyResult<DictIterator> {
-        DictIterator::new(slf, Part::Values, backward)
+    /// Iterates over the values, against the order of insertion.
+    fn _reversed_values(slf: &Bound<'_, Self>) -> PyResult<DictIterator> {
+        DictIterator::new(slf, Part::Values, true)
     }
 
-    /// Iterates over the entries as (key, value).
-    #[pyo3(signature = (backward=false, /))]
-    fn _iterate_items(slf: &Bound<'_, Self>, backward: bool) -> PyResult<DictIterator> {
-        DictIterator::new(slf, Part::Items, backward)
+    /// Iterates over the entries as (key, value), against the order of insertion.
+    fn _reversed_items(slf: &Bound<'_, Self>) -> PyResult<DictIterator> {
+        DictIterator::new(slf, Part::Items, true)
     }
 
     /// A dict with copies of everything in this one; shared references and cycles are kept. O(size of the content).

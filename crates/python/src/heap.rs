@@ -11,6 +11,7 @@ use crate::dict::Dict;
 use crate::errors::raised;
 use crate::held::Held;
 use crate::list::List;
+use crate::open::Place;
 use crate::run::{run, run_long};
 use crate::tuple::{Tuple, items_of};
 
@@ -19,6 +20,7 @@ use crate::tuple::{Tuple, items_of};
 #[pyclass(name = "Heap", module = "subduct._native", frozen, weakref)]
 pub struct NativeHeap {
     core: Heap,
+    _place: Place,
 }
 
 impl NativeHeap {
@@ -84,7 +86,8 @@ impl NativeHeap {
             name: name.to_owned(),
         };
         let core = py.detach(|| Heap::new(options)).map_err(|error| raised(py, &error))?;
-        Ok(Self { core })
+        let place = Place::new(&core);
+        Ok(Self { core, _place: place })
     }
 
     /// The root: a Dict that always lives. O(1).

@@ -6,11 +6,15 @@
 //! - Long calls let other threads run: loops that handle Python objects with a `turn`, long operations without the GIL (`run`).
 //! - Waiting for room, collecting, verifying and closing release the GIL. Nothing here needs it for the heap's own safety, so
 //!   free-threaded interpreters need no lock more.
+//! - A thread that the interpreter ends in the middle of a call stops for ever where it is (`calls`), and heaps are closed after that
+//!   (`open`): daemon threads notice nothing.
 //! - Containers are walked with explicit work lists: depth overflows no stack (`copy_in`, `copy_out`, `compare`).
 
 use pyo3::prelude::*;
 
 mod ahead;
+#[cfg(not(Py_3_14))]
+mod calls;
 mod compare;
 mod copy_in;
 mod copy_out;
@@ -27,6 +31,7 @@ mod keys;
 mod list;
 mod measure;
 mod number;
+mod open;
 mod outgoing;
 mod path;
 mod pickle;
@@ -43,6 +48,7 @@ mod syscalls;
 mod transfer;
 mod tuple;
 mod turn;
+mod views;
 mod walk;
 
 /// What this machine allows subduct to do, found out by trying, as JSON text. Takes some milliseconds.
@@ -71,7 +77,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::add_to(module)?;
     measure::add_to(module)?;
     syscalls::add_to(module)?;
+    views::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_function(wrap_pyfunction!(probe, module)?)?;
-    module.add_function(wrap_pyfunction!(run::interpreter_ends, module)?)
+    open::close_at_exit(module.py());
+    module.add_function(wrap_pyfunction!(probe, module)?)
 }

@@ -11,8 +11,6 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::run::{Busy, stop_with_interpreter};
-
 /// Longest time between two such places: small beside the switch interval of 5 ms.
 const TURN: Duration = Duration::from_micros(500);
 
@@ -23,13 +21,12 @@ const STEPS: u32 = 32;
 pub struct Turn {
     since: Instant,
     steps: u32,
-    _busy: Busy,
 }
 
 impl Turn {
     /// Begins now.
     pub fn new() -> Self {
-        Self { since: Instant::now(), steps: 0, _busy: Busy::new() }
+        Self { since: Instant::now(), steps: 0 }
     }
 
     /// As [`Turn::pass`], after a step that is short even beside a look at the clock.
@@ -63,7 +60,6 @@ impl Turn {
 /// What a signal handler raises.
 #[cold]
 pub fn pass(py: Python<'_>) -> PyResult<()> {
-    stop_with_interpreter(py);
     static NOTHING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let nothing = NOTHING.get_or_try_init(py, || py.eval(c"lambda: None", None, None).map(Bound::unbind))?;
     nothing.bind(py).call0().map(drop)
