@@ -3,19 +3,19 @@
 //! Mutators may use the budget less the *reserve*, which only evacuation may use: a full heap can always compact. What is
 //! resident, and so charged to the budget, is the part of `residency`.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use subduct_kernel::KernelError;
 
 use super::chunk::Chunk;
+use super::free::FreeRegions;
 use super::layout::{Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
 use super::region::RegionTable;
 use super::role::Role;
 use super::windows::Windows;
 use crate::memory::{self, Refused};
-use crate::sync::lock;
+use crate::sync::{lock, point};
 
 /// Why there was no memory.
 #[derive(Debug)]
@@ -44,10 +44,7 @@ pub enum Limit {
 
 #[derive(Default)]
 pub(super) struct WindowState {
-    /// Free regions with resident pages: the pool.
-    pub(super) pooled: BTreeSet<RegionId>,
-    /// Free regions without.
-    holes: BTreeSet<RegionId>,
+    pub(super) free: FreeRegions,
     /// The region chunks are carved from.
     pub(super) current: Option<RegionId>,
     /// Regions with room left behind their used part.
@@ -73,6 +70,8 @@ pub struct Space {
     era: AtomicU32,
     /// Written under the lock.
     pub(super) is_closed: AtomicBool,
+    /// Threads that make memory resident without the lock. Counted under it.
+    pub(super) reserving: AtomicU32,
 }
 
 /// Room at the end of a region that is not worth another visit, in bytes.
@@ -92,7 +91,7 @@ impl Space {
     pub fn new(windows: Windows, budget_bytes: u64) -> Result<Self, Refused> {
         let geometry = *windows.geometry();
         let state = Window::ALL.map(|window| WindowState {
-            holes: geometry.regions(window).map(RegionId).collect(),
+            free: FreeRegions::new(geometry.regions(window).map(RegionId)),
             ..WindowState::default()
         });
         let reserve_bytes = (budget_bytes / 16).clamp(2 * REGION_BYTES, 32 * REGION_BYTES).min(budget_bytes / 2);
@@ -107,6 +106,7 @@ impl Space {
             lent_bytes: AtomicU64::new(0),
             era: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
+            reserving: AtomicU32::new(0),
         })
     }
 
@@ -183,8 +183,7 @@ impl Space {
 
     /// Takes a free region, pooled ones and low addresses first.
     fn take(&self, state: &mut [WindowState; 2], window: Window, role: Role) -> Result<RegionId, Shortage> {
-        let lists = &mut state[window.index()];
-        let id = lists.pooled.pop_first().or_else(|| lists.holes.pop_first()).ok_or(Shortage::Fragmented)?;
+        let id = state[window.index()].free.take(&self.regions).ok_or(Shortage::Fragmented)?;
         let region = self.regions.get(id);
         region.set_used_bytes(0);
         region.set_dead_bytes(0);
@@ -194,14 +193,8 @@ impl Space {
 
     /// Puts a region that was just taken back where it came from.
     pub(super) fn put_back(&self, state: &mut [WindowState; 2], id: RegionId) {
-        let region = self.regions.get(id);
-        region.set_role(Role::Free);
-        let lists = &mut state[self.geometry().window_of(id.start()).index()];
-        if region.resident_bytes() > 0 {
-            lists.pooled.insert(id)
-        } else {
-            lists.holes.insert(id)
-        };
+        self.regions.get(id).set_role(Role::Free);
+        state[self.geometry().window_of(id.start()).index()].free.put(&self.regions, id);
     }
 
     /// A chunk of at least `least` and if possible `wanted` bytes, resident, for one mutator.
@@ -263,7 +256,7 @@ impl Space {
         let state = &mut *self.lock();
         let step = self.step_bytes();
         let needed = (bytes + besides).next_multiple_of(step) + step;
-        let limit_bytes = self.limit_bytes(limit) + self.pooled_bytes(state);
+        let limit_bytes = self.limit_bytes(limit) + Self::pooled_bytes(state);
         if besides > 0 && self.charged_bytes() + needed > limit_bytes {
             return Err(Shortage::Budget);
         }
@@ -277,41 +270,26 @@ impl Space {
         populated
     }
 
-    pub(super) fn pooled_bytes(&self, state: &[WindowState; 2]) -> u64 {
-        state.iter().flat_map(|lists| &lists.pooled).map(|id| self.regions.get(*id).resident_bytes()).sum()
+    pub(super) fn pooled_bytes(state: &[WindowState; 2]) -> u64 {
+        state.iter().map(|lists| lists.free.pooled_bytes()).sum()
     }
 
     /// Regions in a row for a large object of `bytes`, resident and zeroed. Searched from the window's end, away from
-    /// the small objects.
+    /// the small objects. Without the lock where it takes long.
     ///
     /// # Errors
     /// [`Shortage`]; nothing was taken.
     pub fn reserve_large(&self, window: Window, bytes: u64, limit: Limit) -> Result<Chunk, Shortage> {
-        let state = &mut *self.lock();
-        if self.is_closed.load(Ordering::Relaxed) {
-            return Err(Shortage::Closed);
-        }
         let count = bytes.div_ceil(REGION_BYTES) as u32;
-        let first = self.free_run(window, count).ok_or(Shortage::Fragmented)?;
+        let first = self.take_run(window, count)?;
         let resident = self.geometry().round_to_pages(bytes);
+        let made = self.fill_run(first, count, resident, limit);
+        let state = &mut *self.lock();
+        // Release: whoever closes the space sees that this thread is done with its memory.
+        self.reserving.fetch_sub(1, Ordering::Release);
         let run = || (0..count).map(|i| first.offset_by(i));
-        for id in run() {
-            let lists = &mut state[window.index()];
-            if lists.pooled.remove(&id) {
-                // Fresh pages are zero: cheaper than zeroing these one by one inside an operation.
-                let punched = self.punch(id);
-                self.put_back(state, id);
-                punched?;
-            }
-        }
-        for id in run() {
-            state[window.index()].holes.remove(&id);
-        }
-        let made = self
-            .charge(state, resident, limit)
-            .and_then(|()| self.make_resident(first.start(), first.start() + resident));
         if let Err(shortage) = made {
-            state[window.index()].holes.extend(run());
+            run().for_each(|id| self.put_back(state, id));
             return Err(shortage);
         }
         for id in run() {
@@ -319,23 +297,40 @@ impl Space {
             let length = (first.start() + resident - id.start()).min(REGION_BYTES);
             region.set_resident_bytes(length);
             region.set_used_bytes(length);
-            region.set_head(first);
             region.take(Role::Reserved, self.era.load(Ordering::Relaxed));
         }
         self.allocated_bytes.fetch_add(resident, Ordering::Relaxed);
         Ok(Chunk { start: first.start(), end: first.start() + bytes })
     }
 
-    /// Last run of `count` free regions.
-    fn free_run(&self, window: Window, count: u32) -> Option<RegionId> {
-        let mut run = 0;
-        for (id, region) in self.regions.iter(window).rev() {
-            run = if region.role() == Role::Free { run + 1 } else { 0 };
-            if run == count {
-                return Some(id);
+    /// Takes a run of free regions: they are this thread's, and part of nobody else's run.
+    fn take_run(&self, window: Window, count: u32) -> Result<RegionId, Shortage> {
+        let state = &mut *self.lock();
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(Shortage::Closed);
+        }
+        let free = &mut state[window.index()].free;
+        let first = free.last_run(count).ok_or(Shortage::Fragmented)?;
+        for id in (0..count).map(|i| first.offset_by(i)) {
+            free.remove(&self.regions, id);
+            self.regions.get(id).set_head(first);
+            self.regions.get(id).set_role(Role::Reserved);
+        }
+        self.reserving.fetch_add(1, Ordering::Relaxed);
+        Ok(first)
+    }
+
+    /// Makes the first `resident` bytes of a run resident, with fresh pages: cheaper than zeroing old ones inside an operation.
+    fn fill_run(&self, first: RegionId, count: u32, resident: u64, limit: Limit) -> Result<(), Shortage> {
+        for id in (0..count).map(|i| first.offset_by(i)) {
+            point();
+            if self.regions.get(id).resident_bytes() > 0 {
+                self.punch(id)?;
             }
         }
-        None
+        self.charge(&mut self.lock(), resident, limit)?;
+        point();
+        self.make_resident(first.start(), first.start() + resident)
     }
 
     /// Turns a reservation into a large object's regions, as its header is about to be written. Inside an operation.
@@ -406,7 +401,7 @@ impl Space {
     /// Bytes of the budget that are in use: charged, and not of a free region.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        let pooled = self.pooled_bytes(&self.lock());
+        let pooled = Self::pooled_bytes(&self.lock());
         self.charged_bytes().saturating_sub(pooled)
     }
 

@@ -5,6 +5,8 @@ pub mod allocator;
 #[cfg(not(loom))]
 mod chunk;
 #[cfg(not(loom))]
+mod free;
+#[cfg(not(loom))]
 pub mod layout;
 #[cfg(not(loom))]
 mod mapping;

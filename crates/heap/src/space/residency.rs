@@ -8,14 +8,15 @@ use std::sync::atomic::Ordering;
 use super::allocator::{Limit, Shortage, Space, WindowState};
 use super::layout::{CHUNK_BYTES, REGION_BYTES, RegionId, Window};
 use super::role::Role;
-use crate::sync::point;
+use crate::sync::{point, rest};
 
 impl Space {
     /// Takes `bytes` of the budget, giving up pooled regions where that helps.
     pub(super) fn charge(&self, state: &mut [WindowState; 2], bytes: u64, limit: Limit) -> Result<(), Shortage> {
         let limit = self.limit_bytes(limit);
         while self.charged_bytes() + bytes > limit {
-            let victim = Window::ALL.into_iter().find_map(|window| state[window.index()].pooled.pop_last());
+            let victim =
+                Window::ALL.into_iter().find_map(|window| state[window.index()].free.take_pooled(&self.regions));
             let Some(region) = victim else { return Err(Shortage::Budget) };
             let punched = self.punch(region);
             self.put_back(state, region);
@@ -93,8 +94,9 @@ impl Space {
         let mut punched = Ok(());
         while punched.is_ok() {
             let mut state = self.lock();
-            let is_over = self.pooled_bytes(&state) > limit_bytes;
-            let Some(id) = state.iter_mut().filter(|_| is_over).find_map(|lists| lists.pooled.pop_last()) else {
+            let is_over = Self::pooled_bytes(&state) > limit_bytes;
+            let Some(id) = state.iter_mut().filter(|_| is_over).find_map(|lists| lists.free.take_pooled(&self.regions))
+            else {
                 return;
             };
             // Still charged, and nobody's: no part of a run of free regions, nor of a neighbour that is being freed.
@@ -134,7 +136,15 @@ impl Space {
             *lists = WindowState::default();
         }
         self.is_closed.store(true, Ordering::Relaxed);
-        // SAFETY: by this function's contract; those who take memory outside operations do so under the lock, and find none.
+        drop(state);
+        // Acquire: pairs with the release of those who are done. No more of them begin.
+        let mut waits = 0;
+        while self.reserving.load(Ordering::Acquire) > 0 {
+            rest(waits);
+            waits += 1;
+        }
+        // SAFETY: by this function's contract; those who take memory outside operations do so under the lock, and find none, or were
+        // waited for.
         unsafe { self.windows.release() };
     }
 
