@@ -183,6 +183,7 @@ fn eagerness(shared: &Shared, kind: Kind, live_bytes: u64, drained_bytes: u64) -
             Kind::Packing => (shared.options.budget_bytes / PACKED_SHARE).max(shared.mover.space.step_bytes()),
             Kind::Full | Kind::Ordinary | Kind::Flip => WORTHWHILE_BYTES,
         },
+        whole_regions: kind == Kind::Packing && !stress,
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Eagerness {
     pub spare_bytes: u64,
     /// What evacuating a window has to give back at least, in bytes; 0: evacuate in any case.
     pub gain_bytes_min: u64,
+    /// Evacuate regions that each give something back, none of them into two destinations: nothing is lost at the end of one, and
+    /// what room there is serves to gain more.
+    pub whole_regions: bool,
 }
 
 /// What moves in one cycle.
@@ -75,6 +78,8 @@ struct Layout<'m> {
     at: Option<u64>,
     /// Bytes of objects that are still to come, to make no more resident than needed.
     left: u64,
+    /// See [`Eagerness::whole_regions`].
+    whole_regions: bool,
 }
 
 /// Chooses regions and lays out their objects.
@@ -89,7 +94,7 @@ pub fn make(mover: &Mover, eagerness: Eagerness) -> Plan {
             continue;
         }
         let left = chosen.iter().map(|(id, _)| mover.space.regions.get(*id).live_bytes()).sum();
-        let mut layout = Layout { mover, window, at: None, left };
+        let mut layout = Layout { mover, window, at: None, left, whole_regions: eagerness.whole_regions };
         for (id, _) in chosen {
             if layout.place_region(id, &mut plan).is_err() {
                 plan.truncated = true;
@@ -154,11 +159,13 @@ fn choose(
     let space = &mover.space;
     let (mut chosen, are_all) = memory::gather(candidates(space, window).filter(|(_, share)| *share <= live_share));
     plan.truncated |= !are_all;
+    if eagerness.whole_regions {
+        chosen.retain(|(id, _)| space.gives_back(*id) > 0);
+    }
     sparsest_first(&mut chosen);
     // To spare: the last step of each window's last destination, and in every destination the room that the next object
     // is too large for, an eighth of a region at most.
-    let all_room = space.collector_room_bytes().saturating_sub(2 * POPULATE_BYTES + eagerness.spare_bytes) / 8 * 7;
-    let mut room = all_room;
+    let mut room = space.collector_room_bytes().saturating_sub(2 * POPULATE_BYTES + eagerness.spare_bytes) / 8 * 7;
     let affordable = chosen.iter().take_while(|(id, _)| {
         let live = space.regions.get(*id).live_bytes();
         let fits = live <= room;
@@ -166,17 +173,8 @@ fn choose(
         fits
     });
     let affordable = affordable.count();
-    let is_truncated = affordable < chosen.len();
-    plan.truncated |= is_truncated;
-    if is_truncated && gain_bytes(space, &chosen[..affordable]) < eagerness.gain_bytes_min {
-        // The sparsest give nothing back without the others: one of those may by itself.
-        chosen.drain(..affordable);
-        chosen.retain(|region| gain_bytes(space, &[*region]) >= eagerness.gain_bytes_min);
-        chosen.truncate(1);
-        chosen.retain(|(id, _)| space.regions.get(*id).live_bytes() <= all_room);
-    } else {
-        chosen.truncate(affordable);
-    }
+    plan.truncated |= affordable < chosen.len();
+    chosen.truncate(affordable);
     if gain_bytes(space, &chosen) < eagerness.gain_bytes_min {
         chosen.clear();
     }
@@ -196,6 +194,10 @@ impl Layout<'_> {
     /// Lays out one region's objects, all or none.
     fn place_region(&mut self, id: RegionId, plan: &mut Plan) -> Result<(), Shortage> {
         let space = &self.mover.space;
+        let live = space.regions.get(id).live_bytes();
+        if self.whole_regions {
+            self.open_for(live, plan)?;
+        }
         let (at, destinations) = (self.at, plan.destinations.len());
         for block in block_of(id.start())..block_of(id.end()) {
             self.mover.forwarding.begin_block(block, self.mover.marks.block(block));
@@ -208,9 +210,19 @@ impl Layout<'_> {
             return Err(shortage);
         }
         plan.sources.push(id);
-        let live = space.regions.get(id).live_bytes();
         plan.bytes += live;
         self.left -= live;
+        Ok(())
+    }
+
+    /// Has the last destination hold all objects of a region, or none.
+    fn open_for(&mut self, live: u64, plan: &Plan) -> Result<(), Shortage> {
+        let (Some(at), Some(last)) = (self.at, plan.destinations.last()) else { return Ok(()) };
+        if at + live <= last.end() {
+            return self.mover.space.grow_destination(*last, at + live - last.start());
+        }
+        self.close_destination();
+        self.at = None;
         Ok(())
     }
 
@@ -219,9 +231,10 @@ impl Layout<'_> {
         let view = space.windows.view();
         let mut from = id.start();
         let mut placed = 0;
+        let left = if self.whole_regions { space.regions.get(id).live_bytes() } else { self.left };
         while let Some(object) = marks.next_marked(from, id.end()) {
             let header = self.mover.header(view, Ref::at(object));
-            let to = self.room_for(header, self.left - placed, plan)?;
+            let to = self.room_for(header, left - placed, plan)?;
             self.mover.forwarding.record(Ref::at(object), Ref::at(to));
             self.mover.origins_of(to, to + header.bytes(), Ref::at(object));
             self.at = Some(to + header.bytes());

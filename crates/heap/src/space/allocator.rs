@@ -11,7 +11,7 @@ use subduct_kernel::KernelError;
 use super::chunk::Chunk;
 use super::free::FreeRegions;
 use super::layout::{Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
-use super::region::RegionTable;
+use super::region::{Region, RegionTable};
 use super::role::Role;
 use super::windows::Windows;
 use crate::memory::{self, Refused};
@@ -51,6 +51,8 @@ pub(super) struct WindowState {
     partial: Vec<RegionId>,
     /// `current` and `partial` of before the plan, which may choose to evacuate them.
     held: Vec<RegionId>,
+    /// Whether regions are set aside so: then the plan may choose any that has been in use.
+    is_holding: bool,
 }
 
 /// The memory of a heap and its bookkeeping.
@@ -203,23 +205,49 @@ impl Space {
     /// [`Shortage`]; nothing was taken.
     pub fn carve(&self, window: Window, least: u64, wanted: u64, limit: Limit) -> Result<Chunk, Shortage> {
         let state = &mut *self.lock();
-        let id = self.current_with_room(state, window, least)?;
+        let id = self.ready(state, window, least, wanted, limit)?;
         let region = self.regions.get(id);
         let used = region.used_bytes();
-        let bytes = wanted.max(least).min(REGION_BYTES - used);
-        let made = self.populate(state, id, used + bytes, limit);
-        // Less may do, and may be resident already.
-        if let Err(shortage) = made.or_else(|_| self.populate(state, id, used + least, limit)) {
-            if used == 0 {
-                state[window.index()].current = None;
-                self.put_back(state, id);
-            }
-            return Err(shortage);
-        }
-        let chunk_end = (used + bytes).min(region.resident_bytes());
+        let chunk_end = (used + wanted.max(least)).min(region.resident_bytes());
         region.set_used_bytes(chunk_end);
         self.allocated_bytes.fetch_add(chunk_end - used, Ordering::Relaxed);
         Ok(Chunk { start: id.start() + used, end: id.start() + chunk_end })
+    }
+
+    /// Has a current region in which `least` bytes are resident behind the used part, and if possible `wanted`.
+    fn ready(
+        &self,
+        state: &mut [WindowState; 2],
+        window: Window,
+        least: u64,
+        wanted: u64,
+        limit: Limit,
+    ) -> Result<RegionId, Shortage> {
+        let id = self.current_with_room(state, window, least)?;
+        let used = self.regions.get(id).used_bytes();
+        let bytes = wanted.max(least).min(REGION_BYTES - used);
+        let made = self.populate(state, id, used + bytes, limit);
+        // Less may do, and may be resident already.
+        let Err(shortage) = made.or_else(|_| self.populate(state, id, used + least, limit)) else { return Ok(id) };
+        if used == 0 {
+            state[window.index()].current = None;
+            self.put_back(state, id);
+        }
+        let tail = if matches!(shortage, Shortage::Budget) { self.tail(state, window, least) } else { None };
+        let lists = &mut state[window.index()];
+        let id = tail.ok_or(shortage)?;
+        lists.partial.retain(|partial| *partial != id);
+        note(&mut lists.partial, lists.current.replace(id).filter(|old| *old != id));
+        Ok(id)
+    }
+
+    /// A region in which `least` bytes are resident behind the used part: the room at its end that the next object was too large
+    /// for. O(regions).
+    fn tail(&self, state: &[WindowState; 2], window: Window, least: u64) -> Option<RegionId> {
+        let has_room =
+            |region: &Region| region.role() == Role::Small && region.used_bytes() + least <= region.resident_bytes();
+        let mut small = self.regions.iter(window).filter(|_| !state[window.index()].is_holding);
+        small.find(|(_, region)| has_room(region)).map(|(id, _)| id)
     }
 
     fn current_with_room(
@@ -260,14 +288,7 @@ impl Space {
         if besides > 0 && self.charged_bytes() + needed > limit_bytes {
             return Err(Shortage::Budget);
         }
-        let id = self.current_with_room(state, window, bytes)?;
-        let used = self.regions.get(id).used_bytes();
-        let populated = self.populate(state, id, used + bytes, limit);
-        if populated.is_err() && used == 0 {
-            state[window.index()].current = None;
-            self.put_back(state, id);
-        }
-        populated
+        self.ready(state, window, bytes, bytes, limit).map(drop)
     }
 
     pub(super) fn pooled_bytes(state: &[WindowState; 2]) -> u64 {
@@ -434,7 +455,8 @@ impl Space {
         let state = &mut *self.lock();
         self.era.fetch_add(1, Ordering::Relaxed);
         for lists in state {
-            let WindowState { current, partial, held, .. } = lists;
+            let WindowState { current, partial, held, is_holding, .. } = lists;
+            *is_holding = true;
             note(held, current.take().into_iter().chain(partial.drain(..)));
         }
     }
@@ -443,6 +465,7 @@ impl Space {
     pub fn release_held(&self) {
         for lists in self.lock().iter_mut() {
             let held = std::mem::take(&mut lists.held);
+            lists.is_holding = false;
             // Of those that were freed, some have been taken again, and are somebody's current region.
             note(&mut lists.partial, held.into_iter().filter(|id| self.held_role(*id) == Some(Role::Small)));
         }

@@ -70,6 +70,14 @@ impl Space {
         Ok(())
     }
 
+    /// Makes more of a destination resident.
+    ///
+    /// # Errors
+    /// [`Shortage`]; nothing changed.
+    pub fn grow_destination(&self, id: RegionId, bytes: u64) -> Result<(), Shortage> {
+        self.populate(&mut self.lock(), id, bytes, Limit::Collector)
+    }
+
     /// Makes the room behind the latest chunks resident, so that the next ones cost no system call: a page takes some
     /// microseconds, and inside an operation a flip would wait for them. Does nothing where memory is short.
     pub fn populate_ahead(&self) {
