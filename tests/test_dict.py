@@ -175,6 +175,20 @@ def test_views_are_sets(heap: Heap, view: str, name: str) -> None:
     assert mine[0] != "returned" or mine == theirs
 
 
+@pytest.mark.parametrize("theirs", [{False: 1}, {False: 1, 5: 1}, {False: 1, 5: 1, 6: 1}])
+@pytest.mark.parametrize("mine", [{0.0: 1}, {0.0: 1, 5: 1}])
+def test_of_two_equal_keys_a_view_takes_the_one_that_a_builtin_takes(
+    heap: Heap, mine: dict[Any, int], theirs: dict[Any, int]
+) -> None:
+    stored = heap.dict(mine)
+    for other in (theirs.keys(), set(theirs), list(theirs), frozenset(theirs)):
+        # By their representation: equal keys of different types differ in nothing else.
+        assert repr(stored.keys() & other) == repr(mine.keys() & other)
+    assert repr(stored.keys() & heap.dict(theirs).keys()) == repr(mine.keys() & theirs.keys())
+    items = set(theirs.items())
+    assert repr(stored.items() & items) == repr(mine.items() & items)
+
+
 def test_tuples_of_the_heap_are_found_in_views(heap: Heap) -> None:
     d = heap.dict({"a": 1, ("b", 2): [3]})
     items, keys = d.items(), d.keys()

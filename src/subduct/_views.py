@@ -20,6 +20,16 @@ def _plain_set(items: Iterable[_T]) -> set[_T]:
     return {item.to_python() if isinstance(item, Tuple) else item for item in items}  # type: ignore[misc]
 
 
+def _intersection(view: "DictKeys[Any] | DictItems[Any, Any]", other: Iterable[Any]) -> set[Any]:
+    """Make what `&` returns. Of two equal elements it takes the one that a builtin's view takes."""
+    is_larger = (type(other) is set and len(view) <= len(other)) or (
+        isinstance(other, KeysView | ItemsView) and len(view) < len(other)
+    )
+    if is_larger:
+        return _plain_set(item for item in view if item in other)
+    return _plain_set(item for item in other if item in view)
+
+
 class _DictView:
     """What all views refuse."""
 
@@ -52,6 +62,14 @@ class DictKeys(_DictView, KeysView[_K]):
     def __contains__(self, key: object) -> bool:
         """Whether the Dict has the key. O(1)."""
         return key in self._dict
+
+    def __and__(self, other: Iterable[Any]) -> set[Any]:
+        """Make a set of what is in both. O(len of the smaller, or of what is no set)."""
+        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
+
+    def __rand__(self, other: Iterable[_T]) -> set[_T]:
+        """As `&` the other way round, as with the builtins."""
+        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
 
     __len__ = _native.view_len
     __iter__ = _native.view_keys
@@ -125,6 +143,14 @@ class DictItems(_DictView, ItemsView[_K, _V]):
         except KeyError:
             return False
         return mine is value or bool(mine == value)
+
+    def __and__(self, other: Iterable[Any]) -> set[Any]:
+        """Make a set of what is in both. O(len of the smaller, or of what is no set)."""
+        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
+
+    def __rand__(self, other: Iterable[_T]) -> set[_T]:
+        """As `&` the other way round, as with the builtins."""
+        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
 
     __len__ = _native.view_len
     __iter__ = _native.view_items
