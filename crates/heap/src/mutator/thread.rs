@@ -39,9 +39,8 @@ pub struct Local {
     pub limit: Limit,
 }
 
-/// What is left of a thread's chunk, for others to know. Written by the owner inside operations, and by the
-/// collector in a rendezvous. Others may see the start of one chunk and the end
-/// of another: it is a figure.
+/// What is left of a thread's chunk, for others to know. Written by the owner inside operations, and by the collector in a
+/// rendezvous. Others may see the start of one chunk and the end of another: it is a figure.
 #[derive(Default)]
 pub struct Left {
     start: AtomicU64,
