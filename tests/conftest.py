@@ -34,6 +34,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         EVIDENCE.write(Path(session.config.rootpath) / ".test-evidence.json")
     else:
         output["evidence"] = EVIDENCE.sums()
+        output["standard"] = standard.PASSED
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -47,7 +48,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """A process that tests were shared out to has ended."""
-    EVIDENCE.merge(getattr(node, "workeroutput", {}).get("evidence", {}))
+    output: dict[str, Any] = getattr(node, "workeroutput", {})
+    EVIDENCE.merge(output.get("evidence", {}))
+    standard.PASSED.update(output.get("standard", {}))
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""The views of Dict are what the views of dict are: sets of keys and of items, and a collection of values."""
+
+import copy
+from collections.abc import Hashable
+from typing import Any
+
+import pytest
+
+from harness.outcome import Operation, assert_same, outcome
+from subduct import Heap
+
+SAMPLE: dict[Any, Any] = {"a": 1, "b": [1, 2], 3: None, None: "none", (1, ("x",)): 2.5, b"a": b"bytes", True: "one"}
+
+VIEW_OPERATIONS: dict[str, Operation] = {
+    "list": list,
+    "reversed": lambda v: list(reversed(v)),
+    "len": len,
+    "contains": lambda v: [x in v for x in ("a", 1, ("a", 1), ("a", 2), ("x", 1), "ab", 5, [1, 2], ("b", [1, 2]))],
+    "mapping": lambda v: dict(v.mapping) == dict(v.mapping) and v.mapping["a"],
+}
+SET_OPERATIONS: dict[str, Operation] = {
+    "and": lambda v: set(v & {"a", ("a", 1), 3}),
+    "rand": lambda v: set({"a", ("a", 1), 3} & v),
+    "or": lambda v: set(v | ["q"]),
+    "sub": lambda v: set(v - {"a", ("a", 1)}),
+    "rsub": lambda v: set({"a", ("a", 1), "q"} - v),
+    "xor": lambda v: set(v ^ {"a", ("a", 1), "q"}),
+    "compare": lambda v: (v == set(v), v != set(v), v <= set(v), v < set(v) | {"q"}, v >= {"q"}, v > set()),
+    "equals list": lambda v: v == list(v),
+    "disjoint": lambda v: (v.isdisjoint({"q"}), v.isdisjoint(set(v))),
+    "reduce": lambda v: v.__reduce__(),
+    "and int": lambda v: v & 1,
+    "less than list": lambda v: v < [],
+    "hash": hash,
+}
+
+
+@pytest.mark.parametrize("view", ["keys", "values", "items"])
+@pytest.mark.parametrize("name", VIEW_OPERATIONS)
+def test_views(heap: Heap, view: str, name: str) -> None:
+    def look(d: Any) -> Any:
+        return VIEW_OPERATIONS[name](getattr(d, view)())
+
+    assert_same(look, heap.dict(SAMPLE), copy.deepcopy(SAMPLE))
+
+
+@pytest.mark.parametrize("view", ["keys", "items"])
+@pytest.mark.parametrize("name", SET_OPERATIONS)
+def test_views_are_sets(heap: Heap, view: str, name: str) -> None:
+    flat = {key: value for key, value in SAMPLE.items() if isinstance(value, Hashable)}
+    mine = outcome(SET_OPERATIONS[name], getattr(heap.dict(flat), view)())
+    theirs = outcome(SET_OPERATIONS[name], getattr(flat, view)())
+    assert mine[0] == theirs[0]
+    assert mine[0] != "returned" or mine == theirs
+
+
+@pytest.mark.parametrize("theirs", [{False: 1}, {False: 1, 5: 1}, {False: 1, 5: 1, 6: 1}])
+@pytest.mark.parametrize("mine", [{0.0: 1}, {0.0: 1, 5: 1}])
+def test_of_two_equal_keys_a_view_takes_the_one_that_a_builtin_takes(
+    heap: Heap, mine: dict[Any, int], theirs: dict[Any, int]
+) -> None:
+    stored = heap.dict(mine)
+    for other in (theirs.keys(), set(theirs), list(theirs), frozenset(theirs)):
+        # By their representation: equal keys of different types differ in nothing else.
+        assert repr(stored.keys() & other) == repr(mine.keys() & other)
+    assert repr(stored.keys() & heap.dict(theirs).keys()) == repr(mine.keys() & theirs.keys())
+    items = set(theirs.items())
+    assert repr(stored.items() & items) == repr(mine.items() & items)
+
+
+def test_tuples_of_the_heap_are_found_in_views(heap: Heap) -> None:
+    d = heap.dict({"a": 1, ("b", 2): [3]})
+    items, keys = d.items(), d.keys()
+    entry, nested, key = heap.tuple(("a", 1)), heap.tuple((("b", 2), [3])), heap.tuple(("b", 2))
+    assert entry in items
+    assert nested in items
+    assert key in keys
+    assert heap.tuple(("a", 2)) not in items
+    assert heap.tuple(("a",)) not in items
+    with pytest.raises(TypeError, match="unhashable"):
+        assert heap.tuple(([], 1)) not in items
+    assert not items.isdisjoint(heap.list([entry]))
+    assert not keys.isdisjoint([key])
+    flat = heap.dict({"a": 1, "b": 2})
+    for made in (flat.items() & heap.list([entry]), flat.items() - [heap.tuple(("b", 2))]):
+        assert made == {("a", 1)}
+        assert [type(each) for each in made] == [tuple]
+    assert keys & heap.list([key]) == {("b", 2)}
+    assert flat.items() | heap.list([("c", 3)]) == {("a", 1), ("b", 2), ("c", 3)}
+    assert flat.items() ^ heap.list([("a", 1)]) == {("b", 2)}
+
+
+def test_views_follow_the_dict(heap: Heap) -> None:
+    d = heap.dict({"a": 1})
+    keys, values, items = d.keys(), d.values(), d.items()
+    d["b"] = [2]
+    assert (list(keys), values.mapping["b"], len(items)) == (["a", "b"], [2], 2)
+    assert repr(keys).startswith("DictKeys(Dict(2 items")
