@@ -96,7 +96,13 @@ def test_a_filter_that_forbids_ioctl_is_no_old_kernel() -> None:
 
 @needs_userfaultfd
 @pytest.mark.parametrize(
-    ("more", "call"), [(0, "memfd_create"), (1, "userfaultfd(UFFD_USER_MODE_ONLY)"), (2, "fcntl(F_DUPFD_CLOEXEC)")]
+    ("more", "call"),
+    [
+        (0, "memfd_create"),
+        (1, "memfd_create"),
+        (2, "userfaultfd(UFFD_USER_MODE_ONLY)"),
+        (3, "fcntl(F_DUPFD_CLOEXEC)"),
+    ],
 )
 def test_descriptors_that_are_used_up(more: int, call: str) -> None:
     _, _, text = said(f'limit_descriptors({more}); say(lambda: Heap("8MiB", delivery="sigbus"))')

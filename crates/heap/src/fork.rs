@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use crate::fault::handler;
 
-/// Descriptors that a child closes: a memfd and a userfaultfd with its spare for each of 256 heaps.
-const DESCRIPTORS_MAX: usize = 768;
+/// Descriptors that a child closes: two memfds and a userfaultfd with its spare for each of 256 heaps.
+const DESCRIPTORS_MAX: usize = 1024;
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 static DESCRIPTORS: [AtomicI32; DESCRIPTORS_MAX] = [const { AtomicI32::new(-1) }; DESCRIPTORS_MAX];

@@ -76,7 +76,7 @@ impl Heap {
         let windows = Windows::new(&options.name, geometry).map_err(unsupported)?;
         let (delivery, userfaultfd) = choose_delivery(options.delivery, &windows)?;
         let mover = Mover::new(Space::new(windows, options.budget_bytes)?).map_err(unsupported)?;
-        fork::close_in_child(mover.space.windows.file().raw());
+        mover.space.windows.descriptors().into_iter().for_each(fork::close_in_child);
         let shared = Arc::new(Shared::new(options, delivery, mover, userfaultfd).map_err(unsupported)?);
         if membarrier::register().is_err() {
             shared.gate.set_fenced();

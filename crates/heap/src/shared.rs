@@ -420,7 +420,7 @@ impl Shared {
         if let Some(userfaultfd) = lock(&self.userfaultfd).take() {
             userfaultfd.numbers().into_iter().for_each(fork::forget);
         }
-        fork::forget(self.mover.space.windows.file().raw());
+        self.mover.space.windows.descriptors().into_iter().for_each(fork::forget);
         // SAFETY: the heap was closed in a rendezvous with nobody inside, and operations look whether it is before they begin;
         // the collector and the monitor have ended, and the handler has let go.
         unsafe {
@@ -450,7 +450,7 @@ impl Drop for Shared {
         if let Some(userfaultfd) = lock(&self.userfaultfd).as_ref() {
             userfaultfd.numbers().into_iter().for_each(fork::forget);
         }
-        fork::forget(self.mover.space.windows.file().raw());
+        self.mover.space.windows.descriptors().into_iter().for_each(fork::forget);
         // SAFETY: neither is used again: this is their owner's drop.
         unsafe {
             ManuallyDrop::drop(&mut self.userfaultfd);

@@ -1,7 +1,7 @@
-//! The file behind a heap: anonymous, sparse, of fixed size, sealed so that nobody can pull it from under a mapping.
+//! The files behind a heap: anonymous, sparse, sealed so that nobody can pull them from under a mapping.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{DESCRIPTORS, FORBIDDEN};
@@ -31,7 +31,27 @@ impl Memfd {
     /// `EMFILE`/`ENFILE` without free descriptors, `EINVAL` for a name of more than [`NAME_BYTES_MAX`] bytes, `EFBIG` beyond the limit
     /// on the size of files. That raises SIGXFSZ, too, which ends a process that does not ignore it; Python does.
     pub fn new(name: &str, length: usize) -> Result<Self> {
-        let fail = |call| failed(call, 0, length, errno());
+        let file = Self::create(name, length)?;
+        file.resize(length)?;
+        file.seal(libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL)?;
+        Ok(file)
+    }
+
+    /// Creates an empty file that grows up to `length` bytes as parts of it are made resident. What a process maps behind its end costs
+    /// nothing when it locks all its memory (`mlockall`): the kernel would fill every hole. It never shrinks.
+    ///
+    /// # Errors
+    /// As [`Memfd::new`]: the limit on the size of files must allow all of it.
+    pub fn growing(name: &str, length: usize) -> Result<Self> {
+        let file = Self::create(name, length)?;
+        // The limit tells itself now, not when the memory is needed.
+        file.resize(length)?;
+        file.resize(0)?;
+        file.seal(libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL)?;
+        Ok(file)
+    }
+
+    fn create(name: &str, length: usize) -> Result<Self> {
         if let Some(errno) = inject::refusal(Call::Create) {
             return Err(failed("memfd_create", 0, length, errno));
         }
@@ -46,24 +66,27 @@ impl Memfd {
             fd = unsafe { libc::memfd_create(name.as_ptr(), base) };
         }
         if fd < 0 {
-            return Err(fail("memfd_create"));
+            return Err(failed("memfd_create", 0, length, errno()));
         }
         // SAFETY: the descriptor was just created and is owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: plain calls on our own descriptor.
-        if unsafe { libc::ftruncate(fd.as_raw_fd(), length as libc::off_t) } != 0 {
-            return Err(fail("ftruncate(memfd)"));
-        }
-        // [kernel.memfd.seal.size] [kernel.memfd.seal.seal] [kernel.memfd.seal.allows-holes] [kernel.memfd.truncated]
-        let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-        // SAFETY: plain calls on our own descriptor.
-        if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
-            return Err(fail("fcntl(F_ADD_SEALS)"));
-        }
         Ok(Self { fd: AtomicI32::new(fd.into_raw_fd()), length })
     }
 
-    /// Size of the file in bytes, holes included.
+    fn resize(&self, length: usize) -> Result<()> {
+        // SAFETY: plain call on our own descriptor.
+        let rc = unsafe { libc::ftruncate(self.raw(), length as libc::off_t) };
+        if rc == 0 { Ok(()) } else { Err(failed("ftruncate(memfd)", 0, length, errno())) }
+    }
+
+    fn seal(&self, seals: i32) -> Result<()> {
+        // [kernel.memfd.seal.size] [kernel.memfd.seal.seal] [kernel.memfd.seal.allows-holes] [kernel.memfd.truncated]
+        // SAFETY: plain call on our own descriptor.
+        let rc = unsafe { libc::fcntl(self.raw(), libc::F_ADD_SEALS, seals) };
+        if rc == 0 { Ok(()) } else { Err(failed("fcntl(F_ADD_SEALS)", 0, self.length, errno())) }
+    }
+
+    /// Size of the file in bytes, holes included: of one that grows, the most.
     #[must_use]
     pub fn length(&self) -> usize {
         self.length

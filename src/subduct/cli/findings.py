@@ -263,6 +263,6 @@ def _limits(facts: Facts) -> Check:
         "limits of this process",
         Status.WARN if found else Status.OK,
         "; ".join(found) or "address space and file size unlimited, memory is charged when it is used",
-        "A heap reserves several times its budget in addresses, and its memfd counts as a file of at least that size.",
+        "A heap reserves several times its budget in addresses, and the larger of its two memfds may grow to that size.",
         "ulimit -v unlimited; ulimit -f unlimited; sysctl vm.overcommit_memory=0.",
     )

@@ -93,7 +93,7 @@ impl Space {
     pub fn new(windows: Windows, budget_bytes: u64) -> Result<Self, Refused> {
         let geometry = *windows.geometry();
         let state = Window::ALL.map(|window| WindowState {
-            free: FreeRegions::new(geometry.regions(window).map(RegionId)),
+            free: FreeRegions::new(geometry.regions(window).map(RegionId), RegionId::of(2 * budget_bytes).0),
             ..WindowState::default()
         });
         let reserve_bytes = (budget_bytes / 16).clamp(2 * REGION_BYTES, 32 * REGION_BYTES).min(budget_bytes / 2);

@@ -11,12 +11,17 @@ pub struct FreeRegions {
     pooled: BTreeSet<RegionId>,
     pooled_bytes: u64,
     holes: BTreeSet<RegionId>,
+    /// The region behind those that runs are taken from while they have one.
+    near_end: RegionId,
 }
 
 impl FreeRegions {
-    /// With these, none of which has resident pages.
-    pub fn new(holes: impl Iterator<Item = RegionId>) -> Self {
-        Self { holes: holes.collect(), ..Self::default() }
+    /// With these, none of which has resident pages. Runs come from the first `near` of them while they have one: what lies far apart
+    /// takes more page tables and a longer file.
+    pub fn new(holes: impl Iterator<Item = RegionId>, near: u32) -> Self {
+        let holes: BTreeSet<_> = holes.collect();
+        let near_end = holes.first().map_or(RegionId(0), |first| first.offset_by(near));
+        Self { holes, near_end, ..Self::default() }
     }
 
     /// Resident bytes of the pool.
@@ -53,9 +58,14 @@ impl FreeRegions {
         self.holes.remove(&id);
     }
 
-    /// The first region of the last run of `count`. O(free regions behind its end).
+    /// The first region of the last run of `count`, of those near the window's begin if they have one. O(free regions behind its end).
     pub fn last_run(&self, count: u32) -> Option<RegionId> {
-        let (mut pooled, mut holes) = (self.pooled.iter().rev().peekable(), self.holes.iter().rev().peekable());
+        self.last_run_before(self.near_end, count).or_else(|| self.last_run_before(RegionId(u32::MAX), count))
+    }
+
+    fn last_run_before(&self, end: RegionId, count: u32) -> Option<RegionId> {
+        let mut pooled = self.pooled.range(..end).rev().peekable();
+        let mut holes = self.holes.range(..end).rev().peekable();
         let (mut run, mut below) = (0, None);
         loop {
             let id = *if pooled.peek() > holes.peek() { pooled.next() } else { holes.next() }?;
@@ -82,7 +92,7 @@ mod tests {
         let geometry = Geometry::new(4096, 1 << 30, 1 << 30);
         let regions = RegionTable::new(geometry).unwrap();
         let all: Vec<_> = geometry.regions(Window::Slots).map(RegionId).collect();
-        let mut free = FreeRegions::new(all.iter().copied());
+        let mut free = FreeRegions::new(all.iter().copied(), all.len() as u32);
         let end = all.len();
         assert_eq!(free.last_run(3), Some(all[end - 3]));
         assert_eq!(free.last_run(end as u32 + 1), None);
@@ -93,5 +103,17 @@ mod tests {
         assert_eq!((free.last_run(3), free.pooled_bytes()), (Some(all[end - 3]), 4096));
         assert_eq!((free.take(&regions), free.pooled_bytes()), (Some(all[end - 2]), 0));
         assert_eq!(free.take(&regions), Some(all[0]));
+    }
+
+    #[test]
+    fn runs_lie_near_the_begin_while_there_is_room() {
+        let geometry = Geometry::new(4096, 1 << 30, 1 << 30);
+        let regions = RegionTable::new(geometry).unwrap();
+        let all: Vec<_> = geometry.regions(Window::Leaves).map(RegionId).collect();
+        let mut free = FreeRegions::new(all.iter().copied(), 8);
+        assert_eq!(free.last_run(3), Some(all[5]));
+        assert_eq!(free.last_run(9), Some(all[all.len() - 9]));
+        (5..8).for_each(|i| free.remove(&regions, all[i]));
+        assert_eq!((free.last_run(5), free.last_run(6)), (Some(all[0]), Some(all[all.len() - 6])));
     }
 }

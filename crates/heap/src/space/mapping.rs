@@ -71,7 +71,8 @@ impl Windows {
     /// As [`Memfd::populate`].
     pub fn populate(&self, start: u64, end: u64) -> Result<()> {
         simulated!(self, pages => pages.populate(start, end));
-        self.memfd.populate(start as usize, (end - start) as usize)
+        let (memfd, offset) = self.part(start, end);
+        memfd.populate(offset, (end - start) as usize)
     }
 
     /// Gives the pages of a range back to the machine, in one of two ways.
@@ -84,7 +85,8 @@ impl Windows {
             pages.punch(start, end);
         }
         let length = (end - start) as usize;
-        self.memfd.punch(start as usize, length).or_else(|refused| {
+        let (memfd, offset) = self.part(start, end);
+        memfd.punch(offset, length).or_else(|refused| {
             // [kernel.memfd.remove]
             let removed = self.reservation.remove_pages(self.view().address(start), length);
             removed.map_err(|_| refused)
@@ -148,17 +150,17 @@ impl Windows {
             return 0;
         }
         // [kernel.mmap.fixed-replaces]
-        self.reservation.map_again(address, length, self.memfd.as_fd(), start as usize)
+        let (memfd, offset) = self.part(start, end);
+        self.reservation.map_again(address, length, memfd.as_fd(), offset)
     }
 
     /// Opens the shadow of a range of the leaves window, for building destinations.
     ///
     /// # Errors
-    /// As [`Reservation::map_file`].
+    /// As `Windows::map`.
     pub fn open_shadow(&self, start: u64, end: u64) -> Result<()> {
         simulated!(self, _pages => Ok(()));
-        let address = self.shadow().address(start);
-        self.reservation.map_file(address, (end - start) as usize, self.memfd.as_fd(), start as usize)
+        self.map(self.shadow(), start, end)
     }
 
     /// Turns a range of the shadow back into a reservation.

@@ -120,7 +120,7 @@ impl Space {
     /// Gives pages back that became resident without being charged: `mlockall` fills the holes of the mapping.
     pub fn give_back_uncharged(&self) {
         let is_exact = |resident| resident <= self.charged_bytes();
-        if self.windows.file().resident_bytes().map_or(true, is_exact) {
+        if self.windows.resident_bytes().map_or(true, is_exact) {
             return;
         }
         self.windows.unlock_view();
@@ -163,6 +163,6 @@ impl Space {
     pub fn resident_bytes(&self) -> subduct_kernel::Result<u64> {
         // Under the lock, because the file goes when the space is closed.
         let _state = self.lock();
-        if self.is_closed.load(Ordering::Relaxed) { Ok(0) } else { self.windows.file().resident_bytes() }
+        if self.is_closed.load(Ordering::Relaxed) { Ok(0) } else { self.windows.resident_bytes() }
     }
 }

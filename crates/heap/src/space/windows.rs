@@ -1,23 +1,25 @@
-//! The heap's memory: one memfd, seen through the view and, during a move, through the shadow.
+//! The heap's memory: a memfd for each window, seen through the view and, during a move, through the shadow.
 //!
 //! ```text
 //!            slots window          leaves window
 //! view     |rrrrrrrrrrrrrrrrrrr..|llllllllllll......|   every reference points here
 //! shadow   |                     |                  |   inaccessible, but during a move
-//! memfd    |rrrrrrrrrrrrrrrrrrr..|llllllllllll......|   the same offsets
+//! memfds   |rrrrrrrrrrrrrrrrrrr| |llllllllllll|         as long as what was ever resident
 //! ```
+//!
+//! The files grow with what is resident: a process that locks all its memory then fills the holes among it, not the windows.
 //!
 //! All raw access to heap memory is in this file: everything else works with offsets and a [`Base`]. All system calls
 //! about it are in `mapping.rs`.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::sync::atomic::AtomicU64;
 
 use subduct_kernel::memfd::Memfd;
 use subduct_kernel::memory::Reservation;
 use subduct_kernel::{GIB, Result};
 
-use super::layout::Geometry;
+use super::layout::{Geometry, RegionId, Window};
 
 /// Words copied with one call of `memcpy`: for more, the C library takes an instruction that copies whole strings, which is three
 /// times slower on some processors when source and destination lie differently within their pages.
@@ -38,9 +40,9 @@ impl Base {
 
 /// The memory of one heap.
 pub struct Windows {
-    // Declared first: the mapping goes before the file.
+    // Declared first: the mapping goes before the files.
     pub(super) reservation: Reservation,
-    pub(super) memfd: Memfd,
+    memfds: [Memfd; 2],
     geometry: Geometry,
     /// What stands for the kernel, in a simulation.
     #[cfg(feature = "simulate")]
@@ -48,39 +50,68 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Creates the file and maps the view.
+    /// Creates the files and maps the view.
     ///
     /// # Errors
     /// As [`Memfd::new`] and [`Reservation::new`].
     pub fn new(name: &str, geometry: Geometry) -> Result<Self> {
         let total = geometry.total_bytes() as usize;
-        let memfd = Memfd::new(name, total)?;
+        #[cfg(not(feature = "simulate"))]
+        let create = Memfd::growing;
+        // A simulated kernel makes nothing resident.
+        #[cfg(feature = "simulate")]
+        let create = Memfd::new;
+        let memfd = |window| create(name, geometry.window_bytes(window) as usize);
+        let memfds = [memfd(Window::Slots)?, memfd(Window::Leaves)?];
         let reservation = Reservation::new(2 * total, GIB)?;
         #[cfg(feature = "simulate")]
         let simulated = crate::simulator::scheduler::is_running()
             .then(|| crate::simulator::kernel::Pages::new(geometry.total_bytes(), geometry.page_bytes()));
         let windows = Self {
             reservation,
-            memfd,
+            memfds,
             geometry,
             #[cfg(feature = "simulate")]
             simulated,
         };
         // [kernel.memfd.two-views] [kernel.uffd.sigbus.system-call]
-        windows.reservation.map_file(windows.view().0, total, windows.memfd.as_fd(), 0)?;
+        for window in Window::ALL {
+            let regions = geometry.regions(window);
+            windows.map(windows.view(), RegionId(regions.start).start(), RegionId(regions.end).start())?;
+        }
         Ok(windows)
     }
 
-    /// Unmaps both ranges and closes the file.
+    /// Maps a range of one window where it belongs below `base`.
+    ///
+    /// # Errors
+    /// As [`Reservation::map_file`].
+    pub(super) fn map(&self, base: Base, start: u64, end: u64) -> Result<()> {
+        let (memfd, offset) = self.part(start, end);
+        self.reservation.map_file(base.address(start), (end - start) as usize, memfd.as_fd(), offset)
+    }
+
+    /// The file that holds a range of one window, and where in it the range begins.
+    pub(super) fn part(&self, start: u64, end: u64) -> (&Memfd, usize) {
+        let slots_bytes = self.geometry.window_bytes(Window::Slots);
+        let window = self.geometry.window_of(start);
+        debug_assert!(start < end && window == self.geometry.window_of(end - 1), "a range of one window");
+        let offset = if window == Window::Slots { start } else { start - slots_bytes };
+        (&self.memfds[window.index()], offset as usize)
+    }
+
+    /// Unmaps both ranges and closes the files.
     ///
     /// # Safety
     /// Nobody uses an offset of the heap any more.
     pub unsafe fn release(&self) {
         // SAFETY: by this function's contract.
         unsafe { self.reservation.release() };
-        // Somebody else may hold the file, too: a child that was forked when its table of descriptors was full.
-        let _ = self.memfd.punch(0, self.memfd.length());
-        self.memfd.close();
+        for memfd in &self.memfds {
+            // Somebody else may hold the file, too: a child that was forked when its table of descriptors was full.
+            let _ = memfd.punch(0, memfd.length());
+            memfd.close();
+        }
     }
 
     /// The heap's sizes.
@@ -89,10 +120,18 @@ impl Windows {
         &self.geometry
     }
 
-    /// The file.
+    /// The files' descriptors.
     #[must_use]
-    pub fn file(&self) -> &Memfd {
-        &self.memfd
+    pub fn descriptors(&self) -> [RawFd; 2] {
+        self.memfds.each_ref().map(Memfd::raw)
+    }
+
+    /// Bytes of memory that the files hold right now, asked from the kernel.
+    ///
+    /// # Errors
+    /// As [`Memfd::resident_bytes`].
+    pub fn resident_bytes(&self) -> Result<u64> {
+        self.memfds.iter().map(Memfd::resident_bytes).sum()
     }
 
     /// Where every reference points.

@@ -37,5 +37,5 @@ fn a_pool_is_trimmed_beside_those_who_take_from_it() {
     });
     space.trim_pool(0);
     assert_eq!((space.charged_bytes(), space.used_bytes()), (0, 0));
-    assert_eq!(space.windows.file().resident_bytes().unwrap(), 0);
+    assert_eq!(space.windows.resident_bytes().unwrap(), 0);
 }
