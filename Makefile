@@ -62,22 +62,27 @@ run: setup ## Load the standard library, churn it while it compacts, report (ARG
 
 .PHONY: test
 test: setup ## Everything: lint, Rust tests, the simulator, loom models, Python tests, the userfaultfd check
-	@$(STAGE) lint $(MAKE) --no-print-directory lint
-	@$(STAGE) rust-tests $(MAKE) --no-print-directory rust-test
+	@.ci/together lint-rust lint-python
+	@.ci/together rust-test loom
 	@$(STAGE) simulator $(MAKE) --no-print-directory simulate
-	@$(STAGE) loom $(MAKE) --no-print-directory loom
 	@rm -f .test-evidence.json
 	@$(STAGE) python-tests $(MAKE) --no-print-directory python-test
 	@$(STAGE) userfaultfd $(BIN)/python tests/check_userfaultfd.py .test-evidence.json
 
 .PHONY: lint
-lint: setup ## Formatters, linters, links in the docs, strict types, stubs against the built module
+lint: lint-rust lint-python ## Formatters, linters, links in the docs, strict types, stubs against the built module
+
+.PHONY: lint-rust
+lint-rust: setup
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy -p subduct-heap --all-targets --features simulate --locked -- -D warnings
 	cargo clippy -p subduct-heap --all-targets --features sanitize --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked --document-private-items
+
+.PHONY: lint-python
+lint-python: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -379,7 +379,7 @@ def run(machine: type[HeapMachine], options: dict[str, Any], **changes: Any) -> 
     """Run one kind of machine on heaps with these options, from the seed of the run."""
     configured = type(machine.__name__, (machine,), {"options": options})
     defaults: dict[str, Any] = {
-        "max_examples": int(os.environ.get("SUBDUCT_EXAMPLES", "40")),
+        "max_examples": int(os.environ.get("SUBDUCT_EXAMPLES", "25")),
         "stateful_step_count": 40,
         "deadline": None,
         "suppress_health_check": list(HealthCheck),
