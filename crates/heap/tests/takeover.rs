@@ -72,8 +72,10 @@ fn take() {
     }
 }
 
+/// A heap in which every cycle moves something: before it does, it takes SIGBUS.
 fn heap() -> (Heap, Handle) {
-    let heap = Heap::new(Options { delivery: Some(Delivery::Sigbus), ..Options::default() }).unwrap();
+    let stress_bytes = Some(1 << 40);
+    let heap = Heap::new(Options { delivery: Some(Delivery::Sigbus), stress_bytes, ..Options::default() }).unwrap();
     let records = heap.run(|op| dict::new(op, 0).and_then(|records| op.handle_new(records))).unwrap();
     heap.collect().unwrap();
     (heap, records)
@@ -123,7 +125,9 @@ fn a_foreign_fault_inside_an_operation_ends_the_process() {
         }
         if way.to_str().is_some_and(|way| way.ends_with("back")) {
             // The heap hands on to the handler of last resort, which hands back to the heap.
+            let before = heap.stats().unwrap().moves;
             heap.collect().unwrap();
+            assert_eq!(heap.stats().unwrap().moves, before + 1, "it did not take the signal back");
         }
         heap.run(|_| {
             touch_truncated_file();
