@@ -131,6 +131,24 @@ fn pages_that_cannot_be_installed_are_exposed_instead() {
 }
 
 #[test]
+fn a_trial_that_is_refused_repeats_what_the_kernel_said() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _refusals = Refusals;
+    for errno in Call::Continue.errnos().iter().copied() {
+        refuse(Call::Continue, errno, 1);
+        let options = Options { budget_bytes: 64 << 20, delivery: Some(Delivery::Sigbus), ..Options::default() };
+        let Err(Error::Unsupported { what, remedy }) = Heap::new(options) else {
+            panic!("errno {errno} was overlooked")
+        };
+        assert!(what.contains("UFFDIO_CONTINUE") && what.contains(&format!("os error {errno}")), "{what}");
+        assert!(remedy.contains("delivery=\"software\""), "{remedy}");
+        // Only this one is what a kernel says that does not know the operation.
+        assert_eq!(remedy.contains("Linux 5.14"), errno == libc::EINVAL, "{errno}: {remedy}");
+        assert_eq!(remedy.contains("seccomp"), matches!(errno, libc::EPERM | libc::ENOSYS), "{errno}: {remedy}");
+    }
+}
+
+#[test]
 fn a_lost_descriptor_is_replaced_by_its_spare() {
     for delivery in CONCURRENT {
         let stats = survive(delivery, || refuse(Call::Continue, libc::EBADF, 1));

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, RawFd};
 use subduct_kernel::memfd::Memfd;
 use subduct_kernel::memory::Reservation;
 use subduct_kernel::uffd::{self, Continued, Userfaultfd};
-use subduct_kernel::{KernelError, Result};
+use subduct_kernel::{KernelError, Result, is_forbidden};
 
 use super::layout::Window;
 use super::windows::Windows;
@@ -20,6 +20,22 @@ macro_rules! simulated {
             return $answer;
         }
     };
+}
+
+/// What to do where `UFFDIO_CONTINUE` is refused although all before it worked.
+fn unserved(errno: i32) -> &'static str {
+    match errno {
+        // What userfaultfd answers to an operation that it does not know.
+        libc::EINVAL => "minor faults on shared memory need Linux 5.14; delivery=\"software\" works without",
+        libc::ENOMEM => {
+            "the machine, or the limit of its control group, has no memory left; delivery=\"software\" works without"
+        }
+        _ if is_forbidden(errno) => {
+            "a filter on system calls (a container's seccomp profile) or a security module forbids it: allow this ioctl; \
+             delivery=\"software\" works without"
+        }
+        _ => "delivery=\"software\" works without it",
+    }
 }
 
 impl Windows {
@@ -49,7 +65,7 @@ impl Windows {
             address: view,
             length: page,
             errno: continued.errno,
-            remedy: "minor faults on shared memory need Linux 5.14; delivery=\"software\" works without",
+            remedy: unserved(continued.errno),
         })
     }
 
