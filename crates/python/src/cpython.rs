@@ -62,6 +62,22 @@ pub fn small_int(int: &Bound<'_, PyInt>) -> Option<i64> {
     (overflow == 0).then_some(value)
 }
 
+/// The int that a value is, or that its `__index__` gives.
+///
+/// # Errors
+/// TypeError for what is neither, what `__index__` raises.
+pub fn index<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyInt>> {
+    // SAFETY: `value` is alive and we are attached; the call returns a new reference to an int, or null with an exception set.
+    let int = unsafe { Bound::from_owned_ptr_or_err(value.py(), ffi::PyNumber_Index(value.as_ptr()))? };
+    Ok(int.cast_into::<PyInt>()?)
+}
+
+/// Whether this code runs in the interpreter that the process began with.
+pub fn is_main_interpreter(_py: Python<'_>) -> bool {
+    // SAFETY: we are attached, so there is a current interpreter, and with it the main one.
+    unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() }
+}
+
 /// A new tuple whose items [`set_tuple_item`] sets before anybody else sees it. CPython's collector knows such tuples: an item that
 /// is not set is skipped, and keeps the tuple from being taken for one without references.
 pub fn new_tuple(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyTuple>> {

@@ -3,8 +3,9 @@
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PySlice, PySliceMethods, PyTuple};
+use pyo3::types::{PyInt, PySlice, PySliceMethods, PyTuple};
 
+use crate::cpython;
 use crate::errors::type_name;
 
 /// What stands between the brackets of `sequence[...]`.
@@ -23,16 +24,44 @@ pub fn parse<'py>(index: &Bound<'py, PyAny>, kind: &str) -> PyResult<Index<'py>>
     if let Ok(slice) = index.cast_exact::<PySlice>() {
         return Ok(Index::Slice(slice.clone()));
     }
-    let py = index.py();
-    match index.extract::<isize>() {
-        Ok(at) => Ok(Index::At(at)),
-        Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
+    match at(index)? {
+        Some(Ok(at)) => Ok(Index::At(at)),
+        Some(Err(_)) => {
             Err(PyIndexError::new_err(format!("cannot fit '{}' into an index-sized integer", type_name(index))))
         }
-        Err(_) if !index.hasattr(intern!(py, "__index__"))? => {
+        None => {
             Err(PyTypeError::new_err(format!("{kind} indices must be integers or slices, not {}", type_name(index))))
         }
+    }
+}
+
+/// The position that a value means, or the end of the range beyond which it lies; None for what has no `__index__`.
+fn at(value: &Bound<'_, PyAny>) -> PyResult<Option<Result<isize, isize>>> {
+    match cpython::index(value) {
+        Ok(int) => fitted(&int).map(Some),
+        Err(_) if !value.hasattr(intern!(value.py(), "__index__"))? => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+fn fitted(int: &Bound<'_, PyInt>) -> PyResult<Result<isize, isize>> {
+    Ok(match cpython::small_int(int).and_then(|at| isize::try_from(at).ok()) {
+        Some(at) => Ok(at),
+        None if int.lt(0)? => Err(isize::MIN),
+        None => Err(isize::MAX),
+    })
+}
+
+/// The position that `insert` and `pop` are given. They refuse what is none with the interpreter's own words.
+#[derive(Clone, Copy)]
+pub struct Position(pub isize);
+
+impl FromPyObject<'_, '_> for Position {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let at = fitted(&cpython::index(&value)?)?;
+        at.map(Self).map_err(|_| PyOverflowError::new_err("Python int too large to convert to C ssize_t"))
     }
 }
 
@@ -57,22 +86,15 @@ pub fn bounds(given: &Bound<'_, PyTuple>) -> PyResult<(isize, isize)> {
         let given = given.len() + 1;
         return Err(PyTypeError::new_err(format!("index expected at most 3 arguments, got {given}")));
     }
-    let at = |i: usize, missing: isize| given.get_item(i).map_or(Ok(missing), |value| bound(&value));
-    Ok((at(0, 0)?, at(1, isize::MAX)?))
+    let bound_or = |i: usize, missing: isize| given.get_item(i).map_or(Ok(missing), |value| bound(&value));
+    Ok((bound_or(0, 0)?, bound_or(1, isize::MAX)?))
 }
 
 /// One of them: any int, the ends of the range for those that are too large.
 fn bound(value: &Bound<'_, PyAny>) -> PyResult<isize> {
-    let py = value.py();
-    match value.extract::<isize>() {
-        Ok(bound) => Ok(bound),
-        Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
-            Ok(if value.lt(0)? { isize::MIN } else { isize::MAX })
-        }
-        Err(_) if !value.hasattr(intern!(py, "__index__"))? => {
-            Err(PyTypeError::new_err("slice indices must be integers or have an __index__ method"))
-        }
-        Err(error) => Err(error),
+    match at(value)? {
+        Some(Ok(bound) | Err(bound)) => Ok(bound),
+        None => Err(PyTypeError::new_err("slice indices must be integers or have an __index__ method")),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::copy_in::prepare;
 use crate::copy_out;
 use crate::errors::type_name;
 use crate::held::{self, Held};
-use crate::index::{self, Index, resolve};
+use crate::index::{self, Index, Position, resolve};
 use crate::iterate::SequenceIterator;
 use crate::outgoing::{Read, to_object};
 use crate::pickle;
@@ -293,22 +293,22 @@ impl List {
 
     /// Inserts value before index. O(len - index), and the copy of value.
     #[pyo3(signature = (index, value, /))]
-    fn insert(&self, py: Python<'_>, index: isize, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn insert(&self, py: Python<'_>, index: Position, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = prepare(py, self.held.heap(), value)?;
         self.held.run_long(py, |op, _| {
             value.place(op, |op, value| {
                 let object = op.handle_get(self.held.handle());
-                list::insert_at(op, object, index, value)
+                list::insert_at(op, object, index.0, value)
             })
         })
     }
 
     /// Removes the element at index and returns it; IndexError if there is none. O(len - index).
-    #[pyo3(signature = (index=-1, /), text_signature = "($self, index=-1, /)")]
-    fn pop<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (index=Position(-1), /), text_signature = "($self, index=-1, /)")]
+    fn pop<'py>(&self, py: Python<'py>, index: Position) -> PyResult<Bound<'py, PyAny>> {
         let value = self.held.run_long(py, |op, object| {
             let len = list::len(op, object)?;
-            let Some(at) = resolve(index, len) else { return Ok(Err(len)) };
+            let Some(at) = resolve(index.0, len) else { return Ok(Err(len)) };
             Ok(taken(list::take(op, object, at, |op, value| outgoing(op, value).map(Some)))?.ok_or(len))
         })?;
         match value {
