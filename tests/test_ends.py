@@ -76,6 +76,41 @@ def test_a_daemon_thread_inside_a_call_survives_the_end(call: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
+INSIDE_A_SUB_INTERPRETER = """
+try:
+    from subduct import Heap
+    kept = Heap("8MiB")
+except ImportError as error:
+    print("refused:", error, flush=True)
+"""
+
+SUB_INTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import subduct
+when, inside = sys.argv[1:]
+if when == "later":
+    subduct.Heap("8MiB")
+interpreters.run_string(interpreters.create(), f"import sys; sys.path[:] = {sys.path}\\n{inside}")
+heap = subduct.Heap("8MiB")
+heap.root["a"] = [1]
+print(heap.root["a"])
+"""
+
+
+@pytest.mark.parametrize("when", ["first", "later"])
+def test_a_sub_interpreter_is_refused_and_the_process_ends(when: str) -> None:
+    pytest.importorskip("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
+    done = run_program(SUB_INTERPRETER, when, INSIDE_A_SUB_INTERPRETER)
+    assert (done.returncode, done.stderr) == (0, "")
+    refused, printed = done.stdout.splitlines()
+    assert re.match("refused: .*sub-?interpreter", refused)
+    assert printed == "List(1 item: [1])"
+
+
 GOES_ON = """
 import atexit
 import threading

@@ -8,8 +8,11 @@
 //!   free-threaded interpreters need no lock more.
 //! - A thread that the interpreter ends in the middle of a call stops for ever where it is (`calls`), and heaps are closed after that
 //!   (`open`): daemon threads notice nothing.
+//! - One interpreter uses heaps. A proxy frees its handle, and a heap closes, with the GIL of the main interpreter; a sub-interpreter
+//!   that ends would have its objects dropped by a thread that CPython no longer lets in.
 //! - Containers are walked with explicit work lists: depth overflows no stack (`copy_in`, `copy_out`, `compare`).
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 mod ahead;
@@ -60,6 +63,12 @@ fn probe(py: Python<'_>) -> String {
 /// The native half of subduct. Use the package, not this module: only what `subduct` exports is a promise.
 #[pymodule(gil_used = false)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    if !cpython::is_main_interpreter(module.py()) {
+        return Err(PyImportError::new_err(
+            "subduct works in the main interpreter only, and this is a sub-interpreter; import it in the main one \
+             (mod_wsgi: WSGIApplicationGroup %{GLOBAL}; uWSGI: single-interpreter = true), or use processes",
+        ));
+    }
     module.add_class::<heap::NativeHeap>()?;
     module.add_class::<dict::Dict>()?;
     module.add_class::<list::List>()?;
