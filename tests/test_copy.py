@@ -14,7 +14,7 @@ import pytest
 from harness.graph import difference, has_cycle
 from harness.heaps import HeapMaker
 from harness.outcome import Operation, outcome
-from subduct import Dict, Heap, HeapFull, List
+from subduct import Dict, Heap, HeapClosed, HeapFull, List
 
 DEPTH = 100_000
 
@@ -266,7 +266,20 @@ def test_values_of_another_heap_are_refused(make_heap: HeapMaker) -> None:
         heap.root["x"] = foreign
     with pytest.raises(TypeError, match=r"^cannot store subduct\.List of another heap at \['a'\]\[1\]: "):
         heap.root["x"] = {"a": [0, foreign]}
-    heap.root["x"] = foreign.to_python()
+    nested = other.dict({"x": [foreign.to_python()]})
+    other.close()
+    # Copying out is no advice any more.
+    for value, place in ((foreign, ""), ({"a": [foreign]}, " at ['a'][0]"), ((0, nested), " at [1]")):
+        with pytest.raises(HeapClosed) as raised:
+            heap.root["x"] = value
+        assert f'of another heap{place}: heap "' in str(raised.value)
+        assert '" is closed; its content can be copied out' in str(raised.value)
+    assert "x" not in heap.root
+
+
+def test_copies_of_what_another_heap_has_are_taken(make_heap: HeapMaker) -> None:
+    heap, other = make_heap(), make_heap("16MiB")
+    heap.root["x"] = other.list([1]).to_python()
     heap.root["y"] = {"a": (1, [2])}
     heap.root["y"].update(x=heap.root["x"])
     other.root.update(heap.root.to_python())

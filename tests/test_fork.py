@@ -42,6 +42,18 @@ def test_the_child_is_told_on_first_use(heap: Heap) -> None:
     assert_documents(documents, range(1_000))
 
 
+def test_the_child_is_told_when_it_stores_what_the_parent_has(heap: Heap) -> None:
+    documents = fill(heap, 10)
+
+    def store() -> bool:
+        with Heap("16MiB") as own:
+            stores = (lambda: own.root.update(a=documents), lambda: own.list([0]).append([documents]))
+            return all(map(is_told, stores)) and not own.root
+
+    assert in_child(store) == AS_TOLD
+    assert_documents(documents, range(10))
+
+
 def test_the_child_may_drop_proxies_and_close(heap: Heap) -> None:
     documents = fill(heap, 1_000)
 

@@ -5,6 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTypeMethods;
 use rustc_hash::FxHashSet;
 
+use crate::errors::HeapClosed;
+use crate::held;
 use crate::incoming::container;
 use crate::reader::{Reader, Source};
 use crate::turn;
@@ -102,10 +104,22 @@ pub fn unstorable(top: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyErr {
     ))
 }
 
-/// The exception for a proxy of another heap in `top`.
+/// The exception for a proxy of another heap in `top`. What a closed heap held cannot be copied out any more.
 pub fn foreign(top: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyErr {
+    let py = value.py();
     let (name, place) = (qualified_type_name(value), at(top, value, "at"));
-    PyTypeError::new_err(format!("cannot store {name} of another heap{place}: copy it out with to_python() first"))
+    let Some((_, held)) = held::of_proxy(value) else { return unstorable(top, value) };
+    match held.run(py, |_, _| Ok(())) {
+        Ok(()) => PyTypeError::new_err(format!(
+            "cannot store {name} of another heap{place}: copy it out with to_python() first"
+        )),
+        Err(closed) if closed.is_instance_of::<HeapClosed>(py) => HeapClosed::new_err(format!(
+            "cannot store {name} of another heap{place}: {}; its content can be copied out with to_python() only while its \
+             heap is open, in the process that opened it",
+            closed.value(py)
+        )),
+        Err(error) => error,
+    }
 }
 
 /// The exception for a key in `top` that cannot be stored.
