@@ -106,6 +106,7 @@ def test_json_records_by_key(tmp_path: Path) -> None:
         ("17", ":1: expected an array or an object of records at the top level (column 1)"),
         ("", ":1: expected an array or an object of records at the top level (column 1)"),
         (b'["a",\n"\xff"]', ":2: not UTF-8 (byte 0xff: invalid start byte)"),
+        ('["a",\n"\0"]', ":2: a zero byte (column 2), which no text has; write the file anew"),
         (
             '{"a": 1}{"a": 2}',
             ":1: unexpected text after the end of the records: one JSON value may follow another only where",
@@ -162,6 +163,8 @@ def test_one_line_of_json_is_what_its_name_says(tmp_path: Path) -> None:
         ('{"a": 1}\n\n{"a": 2\n', ":3: Expecting ',' delimiter (column 8)"),
         ("1\n2 3\n", ":2: Extra data (column 3)"),
         (b"1\n\xc3\n", ":2: not UTF-8 (byte 0xc3"),
+        ('1\n["ä\0"]\n', ":2: a zero byte (column 4), which no text has; write the file anew"),
+        ("1\n\0", ":2: a zero byte (column 1)"),
         ("[" * 200_000 + "]" * 200_000, ":1: nested too deeply"),
     ],
 )
@@ -193,6 +196,9 @@ def test_csv_fields_may_be_long(tmp_path: Path) -> None:
         ('a\n"x"y\n', ":2: a quote inside a quoted field, where it must be written twice"),
         ("a,b\r\n1,2\r3,4\r\n", ":2: a carriage return outside quotes, where other lines end with a line feed"),
         (b"a\n1\n\xe4\n", ":3: not UTF-8 (byte 0xe4"),
+        ("a,b\n1,2\0\n", ":2: a zero byte (column 4), which no text has; write the file anew"),
+        ("a,b\n" + 300 * "1,2\n" + "ä\0", ":302: a zero byte (column 2)"),
+        ("a\0,b\0\n1,2\n", ":1: a zero byte (column 2)"),
         ("", ":1: expected a header row"),
         ("\n\n", ":1: expected a header row"),
     ],

@@ -179,7 +179,7 @@ def archive(kind: str) -> bytes:
         (archive("tar"), "a tar archive; unpack it first, and load one of its files: tar -xf 'my data'"),
         (gzip.compress(archive("tar")), "a tar archive in gzip data; unpack it first, and load one of its files"),
         ("[1]".encode("utf-16"), "UTF-16 text; convert text by: iconv -f UTF-16 -t UTF-8 'my data' > NEW"),
-        ("[1]".encode("utf-16-be"), "zero bytes, which UTF-8 text has not, but UTF-16 has; convert text by: iconv"),
+        ("[1]".encode("utf-16-be"), "every other byte is zero, as in UTF-16 text; convert text by: iconv"),
     ],
     # By what is said: packed data hold the time, and tests in two processes must have the same names.
     ids=lambda part: part if isinstance(part, str) else "data",

@@ -64,9 +64,12 @@ class CsvSource(RecordSource):
         for number, line in enumerate(self._file.lines(), 1):
             self.bytes_read += len(line)
             try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise self.not_utf8(number, error) from None
+            if "\0" in text:
+                raise self.zero_byte(number, text.index("\0") + 1)
+            yield text
 
     def _record(self, row: list[str]) -> dict[str | None, Any]:
         columns = self._columns

@@ -69,9 +69,12 @@ class JsonSource(RecordSource):
         data = self._file.read_all()
         start = len(_BYTE_ORDER_MARK) if data.startswith(_BYTE_ORDER_MARK) else 0
         try:
-            return start, data[start:].decode() if start else data.decode()
+            text = data[start:].decode() if start else data.decode()
         except UnicodeDecodeError as error:
             raise self.not_utf8(data.count(b"\n", 0, error.start) + 1, error) from None
+        if "\0" in text:
+            raise self.zero_byte(*_place(text, text.index("\0")))
+        return start, text
 
     def _members(self, position: int, is_object: bool, offset: int) -> Iterator[Any]:
         """The members of the array or object that opens before `position`; `offset` is the byte offset of the text."""
@@ -138,6 +141,10 @@ class JsonSource(RecordSource):
         return len(self._text[start:end].encode())
 
     def _error(self, position: int, what: str) -> Exception:
-        line = self._text.count("\n", 0, position) + 1
-        column = position - (self._text.rfind("\n", 0, position) + 1) + 1
+        line, column = _place(self._text, position)
         return self.error(line, f"{what} (column {column})")
+
+
+def _place(text: str, position: int) -> tuple[int, int]:
+    """Line and column of a position, counted from 1."""
+    return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)

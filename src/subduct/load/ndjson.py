@@ -35,6 +35,8 @@ class NdjsonSource(RecordSource):
         try:
             return _decode(line)
         except json.JSONDecodeError as error:
+            if "\0" in error.doc:
+                raise self.zero_byte(number, error.doc.index("\0") + 1) from None
             raise self.error(number, f"{error.msg} (column {error.pos + 1})") from None
         except UnicodeDecodeError as error:
             raise self.not_utf8(number, error) from None

@@ -57,12 +57,16 @@ def check_text(head: bytes, path: Path, packed: str | None) -> None:
             raise LoadError(f"{path}: {what}{inside}, which is not read here; unpack it first: {command} {name}")
     if head[_TAR_OFFSET:].startswith(_TAR):
         raise LoadError(f"{path}: a tar archive{inside}; unpack it first, and load one of its files: tar -xf {name}")
-    if head.startswith(_UTF16_MARKS) or b"\0" in head:
-        what = (
-            "UTF-16 text" if head.startswith(_UTF16_MARKS) else "zero bytes, which UTF-8 text has not, but UTF-16 has"
-        )
+    marked = head.startswith(_UTF16_MARKS)
+    if marked or _has_halves_of_zero(head):
+        what = "UTF-16 text" if marked else "every other byte is zero, as in UTF-16 text"
         file = name if packed is None else "FILE"
         raise LoadError(f"{path}: {what}{inside}; convert text by: iconv -f UTF-16 -t UTF-8 {file} > NEW")
+
+
+def _has_halves_of_zero(head: bytes) -> bool:
+    """Whether most bytes at even places are zero, or most at odd ones, as the characters of UTF-16 have them."""
+    return any(2 * half.count(0) > len(half) for half in (head[::2], head[1::2]))
 
 
 @dataclass(frozen=True, slots=True)

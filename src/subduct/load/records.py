@@ -48,3 +48,11 @@ class RecordSource(Source):
             f"not UTF-8 (byte 0x{error.object[error.start]:02x}: {error.reason}); text is converted by iconv, such as: "
             "iconv -f LATIN1 -t UTF-8 FILE > NEW",
         )
+
+    def zero_byte(self, line: int, column: int) -> LoadError:
+        """The error for a zero byte at a character of a line, both counted from 1."""
+        return self.error(
+            line,
+            f"a zero byte (column {column}), which no text has; write the file anew where it came from, or delete such bytes: "
+            "tr -d '\\000' < FILE > NEW",
+        )
