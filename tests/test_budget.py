@@ -1,11 +1,13 @@
 """The budget is a hard limit on resident bytes, and memory that is not needed goes back."""
 
+from typing import Any
+
 import pytest
 
 from harness.heaps import HeapMaker, checksum, document, fill, thin
 from harness.process import heap_descriptors, resident_bytes
-from subduct import Dict, Heap, HeapFull, KernelError, List
-from subduct._heap import parse_size
+from subduct import Dict, Heap, HeapFull, KernelError, List, _native
+from subduct._heap import _BUDGETS, parse_size
 
 MIB = 1 << 20
 BUDGET = 24 * MIB
@@ -215,6 +217,33 @@ def test_sizes_out_of_range_are_refused() -> None:
     for size in sizes:
         with pytest.raises(ValueError, match="a size must be more than 0 bytes and less than 8 EiB, not"):
             parse_size(size, "a size")
+
+
+def test_what_is_too_long_to_be_read_is_not_shown() -> None:
+    for text in ("9" * 10_000, "x" * 10_000):
+        with pytest.raises(ValueError, match=r"not '(9{40}|x{40})' and 9960 characters more$"):
+            parse_size(text, "a size")
+
+
+@pytest.mark.parametrize(
+    "budget", [0, -1, 1, "0", "0.5", (8 << 20) - 1, "8MB", (1 << 40) + 1, "2TiB", 1 << 63, -(1 << 99)]
+)
+def test_one_sentence_for_all_budgets_out_of_range(budget: int | str) -> None:
+    with pytest.raises(ValueError, match=r"^budget must be between 8 MiB and 1 TiB, not "):
+        Heap(budget)
+
+
+@pytest.mark.parametrize("budget", [True, 8e6, float("nan"), None, b"8MiB"])
+def test_budgets_that_are_no_sizes(budget: Any) -> None:
+    with pytest.raises(TypeError, match=r"^budget must be an int or a str, not \w+$"):
+        Heap(budget)
+
+
+def test_the_native_module_has_the_same_limits() -> None:
+    for size in (_BUDGETS.least - 1, _BUDGETS.most + 1):
+        with pytest.raises(ValueError, match=f"between 8 MiB and 1 TiB, not {size} bytes"):
+            _native.Heap(size)
+    _native.Heap(_BUDGETS.least).close()
 
 
 def test_sizes_may_have_any_number_of_digits() -> None:

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -12,12 +13,28 @@ from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
 
 _SIZE = re.compile(r"\s*(\d+)(?:\.(\d+))?\s*(?:([kmgt])(i?b?)|b)?\s*", re.ASCII | re.IGNORECASE)
 _BYTES_MAX = 2**63
+# Characters of a size that messages show.
+_SHOWN_MAX = 40
 
 # Smaller budgets are not compared with what the machine has: every machine has as much, and making heaps stays quick.
 _ALWAYS_FITS_BYTES = 64 << 20
 
 
-def parse_size(size: int | str, what: str) -> int:
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Least and most bytes of a size, and how messages say them."""
+
+    least: int
+    most: int
+    words: str
+
+
+_ANY_SIZE = _Limits(1, 2**63 - 1, "more than 0 bytes and less than 8 EiB")
+# As the native module has them.
+_BUDGETS = _Limits(8 << 20, 1 << 40, "between 8 MiB and 1 TiB")
+
+
+def parse_size(size: int | str, what: str, limits: _Limits = _ANY_SIZE) -> int:
     """Bytes from an int or from text such as "8GiB", "8G" (the same), "1.5GB", "64kB" or "4096"; `what` names the argument
     in messages."""
     if isinstance(size, str):
@@ -26,13 +43,18 @@ def parse_size(size: int | str, what: str) -> int:
         parsed = size
     else:
         raise TypeError(f"{what} must be an int or a str, not {type(size).__name__}")
-    if not 0 < parsed < _BYTES_MAX:
-        # Python does not print integers of any length.
-        shown = (
-            f"an int of {size.bit_length()} bits" if isinstance(size, int) and abs(size) >= _BYTES_MAX else repr(size)
-        )
-        raise ValueError(f"{what} must be more than 0 bytes and less than 8 EiB, not {shown}")
+    if not limits.least <= parsed <= limits.most:
+        raise ValueError(f"{what} must be {limits.words}, not {_shown(size)}")
     return parsed
+
+
+def _shown(size: int | str) -> str:
+    """A size as messages show it: Python does not print integers of any length, and nobody reads a long text."""
+    if isinstance(size, int):
+        return str(size) if abs(size) < _BYTES_MAX else f"an int of {size.bit_length()} bits"
+    return (
+        repr(size) if len(size) <= _SHOWN_MAX else f"{size[:_SHOWN_MAX]!r} and {len(size) - _SHOWN_MAX} characters more"
+    )
 
 
 def _parse_text(text: str, what: str) -> int:
@@ -40,7 +62,7 @@ def _parse_text(text: str, what: str) -> int:
     if match is None:
         raise ValueError(
             f"{what} must be a number of bytes or text with a unit such as '8GiB', '512MiB', '1.5GB' or '64kB'"
-            f" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB; K, M, G, T stand for KiB, MiB, GiB, TiB), not {text!r}"
+            f" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB; K, M, G, T stand for KiB, MiB, GiB, TiB), not {_shown(text)}"
         )
     whole, fraction, letter, ending = match[1].lstrip("0"), match[2] or "", match[3] or "", match[4] or ""
     # A letter alone is binary, as for `java -Xmx8G`, MemoryMax=8G, `docker run -m 8g` and `head -c 8G`.
@@ -57,9 +79,10 @@ def _parse_text(text: str, what: str) -> int:
 class Heap:
     """An object heap of its own, that compacts itself while it is used.
 
-    The root is a `Dict`; what it reaches lives, and what proxies refer to. Any number of heaps may be open, and any number of threads
-    may use one. A heap is closed by `close()`, at the end of a `with` block, when it and all its proxies are gone, or when the
-    interpreter has ended. After a fork it belongs to the parent alone.
+    The root is a `Dict`; what it reaches lives, and what proxies refer to. Any number of threads may use a heap, and as many heaps may
+    be open as the process has room for; 256 of them may have the delivery "sigbus", and those after them have "software", where none
+    was asked for. A heap is closed by `close()`, at the end of a `with` block, when it and all its proxies are gone, or when the
+    interpreter has ended. After a fork it belongs to the parent alone. Sub-interpreters cannot import it (ImportError).
     """
 
     __slots__ = ("__weakref__", "_native")
@@ -76,18 +99,18 @@ class Heap:
     ) -> None:
         """Open a heap.
 
-        `budget` limits its resident bytes: an int, or text with a unit ("8GiB" or "8G", "512MiB", "1.5GB", "64kB"). `delivery` says how
+        `budget` limits its resident bytes, 8 MiB to 1 TiB: an int, or text with a unit ("8GiB" or "8G", "1.5GB"). `delivery` says how
         an access to a page that is not ready is caught: by a signal on the thread ("sigbus"), by a thread of the heap ("thread", for
         processes that cannot give up SIGBUS, or come to ignore it), by a look at the page's state before each access ("software", which
-        needs no userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works, else
-        software. `recycle` says what becomes of freed memory: "keep" it resident, a "pool" of it, or "release" all. `verify` checks the
-        heap with a second tracer in every cycle; `stress` collects each time so many bytes were allocated, and moves all it can. `name`
-        shows in messages and in /proc/self/maps; it has at most 249 bytes, none of them NUL.
+        needs no userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works
+        and fewer than 256 open heaps have it, else software. `recycle` says what becomes of freed memory: "keep" it resident, a "pool" of
+        it, or "release" all. `verify` checks the heap with a second tracer in every cycle; `stress` collects each time so many bytes were
+        allocated, and moves all it can. `name` shows in messages and in /proc/self/maps; it has at most 249 bytes, none of them NUL.
 
         Raises ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a system call
         fails. Warns (RuntimeWarning) of a budget above the memory of the machine or the limit of the control group.
         """
-        budget_bytes = parse_size(budget, "budget")
+        budget_bytes = parse_size(budget, "budget", _BUDGETS)
         self._native = _native.Heap(
             budget_bytes,
             delivery=delivery,
