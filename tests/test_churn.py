@@ -11,9 +11,10 @@ import pytest
 from harness.data_files import DOCUMENTS, KINDS, write_data
 from harness.heaps import HeapMaker
 from subduct import Dict, Heap
-from subduct.churn import Churn, DamageError, DocumentStore, canonical
+from subduct.churn import Churn, DamageError, DocumentStore, ThreadsError, canonical
 from subduct.churn.operations import look_up, read_through
 from subduct.churn.sample import choose_sample, disagreement, matches_source
+from subduct.churn.turns import Turns
 from subduct.load import Source, open_source
 
 
@@ -241,6 +242,80 @@ def test_a_churn_keeps_every_document(make_heap: HeapMaker, folder: Path, tmp_pa
         assert len(store) == len(source)
         assert store.index_is_exact()
         assert disagreement(heap) is None
+
+
+def test_no_thread_works_before_all_are_there(
+    make_heap: HeapMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data.ndjson"
+    path.write_text('{"a": 1}\n' * 40)
+    with open_source(path) as source:
+        store = fill(make_heap(verify=False), source)
+        churn = Churn(store, 40, seed=1)
+        before: list[int] = []
+        start = threading.Thread.start
+
+        def counted(thread: threading.Thread) -> None:
+            start(thread)
+            before.append(churn.operations)
+
+        monkeypatch.setattr(threading.Thread, "start", counted)
+        churn.start()
+        while churn.operations < 200 and churn.running:
+            store.heap.stats()
+        churn.stop()
+        # One more makes the cycles.
+        assert before == [0] * 41
+
+
+def test_a_machine_without_so_many_threads(
+    make_heap: HeapMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data.ndjson"
+    path.write_text('{"a": 1}\n')
+    with open_source(path) as source:
+        churn = Churn(fill(make_heap(verify=False), source), 9, seed=1)
+        before = threading.active_count()
+        start = threading.Thread.start
+
+        def limited(thread: threading.Thread) -> None:
+            if threading.active_count() - before == 3:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+        with pytest.raises(
+            ThreadsError, match=r"no more than 3 threads for the churn: can't start new thread; .*ulimit -u"
+        ):
+            churn.start()
+        assert threading.active_count() == before
+        assert not churn.running
+        assert churn.operations == 0
+
+
+def test_turns_are_taken_by_so_many_at_a_time() -> None:
+    turns, inside, most, taken = Turns(3), 0, 0, 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most, taken
+        for _ in range(200):
+            with turns:
+                with lock:
+                    inside += 1
+                    most = max(most, inside)
+                    taken += 1
+                with lock:
+                    inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken == 12 * 200
+    assert 1 <= most <= 3
+    assert inside == 0
 
 
 def test_more_threads_than_documents(make_heap: HeapMaker, tmp_path: Path) -> None:

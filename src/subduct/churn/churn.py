@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 from subduct.churn.loop import Loop, StopFlag
+from subduct.churn.turns import Turns
 from subduct.churn.worker import Worker
 
 if TYPE_CHECKING:
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
 # Without a pause between cycles the mutators would run in one for ever, which is not what a service sees.
 _CYCLE_PAUSE_S = 0.05
 
+# Operations at a time, where there are more threads than that and no more processors. What has begun is completed before a churn
+# ends, and a thread that wants to end it waits for the GIL as long as the others want it, too.
+_AT_ONCE = 16
+
+
+class ThreadsError(Exception):
+    """Not as many threads can be had as a churn was to use. The text says how many there are, and what to do."""
+
 
 class Churn:
     """Threads that churn a store while cycles run. `start`, then `stop`; both once."""
@@ -24,15 +34,25 @@ class Churn:
     def __init__(self, store: DocumentStore, threads: int, seed: int) -> None:
         self._stop = StopFlag()
         count = len(store.source)
+        turns = Turns(max(_AT_ONCE, os.cpu_count() or 1))
         self._workers = [
-            Worker(store, range(first, count, threads), seed * threads + first, self._stop) for first in range(threads)
+            Worker(store, range(first, count, threads), seed * threads + first, turns, self._stop)
+            for first in range(threads)
         ]
         self._loops: list[Loop] = [*self._workers, _Cycles(store.heap, self._stop)]
 
     def start(self) -> None:
-        """Starts all threads."""
-        for loop in self._loops:
-            loop.start()
+        """Starts all threads. Raises ThreadsError where that cannot be; none is left then."""
+        for number, loop in enumerate(self._loops):
+            try:
+                loop.start()
+            except RuntimeError as error:
+                self.stop()
+                raise ThreadsError(
+                    f"the process may have no more than {number} threads for the churn: {error}; use fewer (--threads), or "
+                    "raise the limit on threads (ulimit -u, pids.max of the control group) or on address space (ulimit -v)"
+                ) from None
+        self._stop.begun.set()
 
     @property
     def running(self) -> bool:
@@ -56,6 +76,7 @@ class Churn:
     def stop(self) -> None:
         """Ends all threads, each after what it is doing; raises the error of the first that failed."""
         self._stop.is_set = True
+        self._stop.begun.set()
         for loop in self._loops:
             loop.join()
         for loop in self._loops:

@@ -7,11 +7,14 @@ from abc import ABC, abstractmethod
 
 
 class StopFlag:
-    """Tells loops to come to an end."""
+    """Tells loops to begin, and to come to an end."""
 
-    __slots__ = ("is_set",)
+    __slots__ = ("begun", "is_set")
 
     def __init__(self) -> None:
+        #: Set once all threads are there. A thread that is started among others that compute waits for the GIL after each of
+        #: them: to start hundreds that way takes minutes.
+        self.begun = threading.Event()
         self.is_set = False
 
 
@@ -29,15 +32,17 @@ class Loop(ABC):
         """Does the work once."""
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Starts the thread, which waits until all may begin. Raises RuntimeError where the process may have no more of them."""
         self._thread.start()
 
     def join(self) -> None:
-        """Waits until the thread has ended."""
-        self._thread.join()
+        """Waits until the thread has ended, if it was started."""
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         try:
+            self._stop.begun.wait()
             while not self._stop.is_set:
                 self.step()
         except BaseException as error:

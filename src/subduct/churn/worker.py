@@ -13,6 +13,7 @@ from subduct.churn.operations import look_up, read_through
 if TYPE_CHECKING:
     from subduct.churn.loop import StopFlag
     from subduct.churn.store import DocumentStore
+    from subduct.churn.turns import Turns
 
 #: How often each operation is chosen, in percent. An insertion is slower than a look-up by orders of magnitude, so by
 #: time it is the changes that prevail. Deleting and inserting keep each other level: see `Worker`.
@@ -32,9 +33,11 @@ class Worker(Loop):
     it does its opposite: deleting inserts once a tenth of the share is deleted, inserting deletes while nothing is.
     """
 
-    def __init__(self, store: DocumentStore, own: range, seed: int, stop: StopFlag) -> None:
+    def __init__(self, store: DocumentStore, own: range, seed: int, turns: Turns, stop: StopFlag) -> None:
         super().__init__(f"churn-{own.start}", stop)
         self._store = store
+        #: All threads' together.
+        self._turns = turns
         self._own = own
         self._random = Random(seed)
         self._absent: list[int] = []
@@ -45,7 +48,10 @@ class Worker(Loop):
 
     def step(self) -> None:
         name = self._random.choices(_NAMES, cum_weights=_LIMITS)[0]
-        self._perform(name)
+        with self._turns:
+            if self._stop.is_set:
+                return
+            self._perform(name)
         self.counts[name] += 1
 
     def restore(self) -> None:

@@ -10,6 +10,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from subduct import HeapClosed, KernelError, Unsupported
+from subduct.churn import ThreadsError
 from subduct.cli.arguments import parse
 from subduct.cli.refused import RefusedError
 from subduct.load import LoadError
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except RefusedError as error:
         return _say(error, error.code)
-    except LoadError as error:
+    except (LoadError, ThreadsError) as error:
         return _say(error, _BAD_INPUT)
     except Unsupported as error:
         return _say(f"{error}; `subduct doctor` says what this machine allows", _BAD_INPUT)

@@ -222,7 +222,11 @@ def _add_data_options(command: argparse.ArgumentParser, *, budget: str, limit: i
         help="load only the first N documents" + ("" if limit is None else f" (default: {limit})"),
     )
     command.add_argument(
-        "--threads", type=_positive, metavar="N", default=_DEFAULT_THREADS, help="threads that churn (default: 2)"
+        "--threads",
+        type=_positive,
+        metavar="N",
+        default=_DEFAULT_THREADS,
+        help="threads that churn (default: 2); of many, 16 do at a time, or as many as there are processors",
     )
     command.add_argument(
         "--delivery",
