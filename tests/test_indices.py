@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.outcome import assert_same
+from harness.outcome import Operation, assert_same
 from subduct import Heap
 
 
@@ -24,6 +24,10 @@ class Failing:
 
     def __index__(self) -> int:
         raise LookupError("no index")
+
+
+def at(operation: Callable[[Any, Any], Any], index: Any) -> Operation:
+    return lambda sequence: operation(sequence, index)
 
 
 READS: dict[str, Callable[[Any, Any], Any]] = {
@@ -58,13 +62,13 @@ INDICES = [*BEYOND, *EDGES, *map(Index, BEYOND), Index(1), Index(-9), Failing(),
 def test_lists(heap: Heap, name: str) -> None:
     operation = (READS | CHANGES)[name]
     for index in INDICES:
-        assert_same(lambda s, i=index: operation(s, i), heap.list([1, 2, 3]), [1, 2, 3])
+        assert_same(at(operation, index), heap.list([1, 2, 3]), [1, 2, 3])
 
 
 @pytest.mark.parametrize("name", READS)
 def test_tuples(heap: Heap, name: str) -> None:
     for index in INDICES:
-        assert_same(lambda s, i=index: READS[name](s, i), heap.tuple((1, 2, 3)), (1, 2, 3))
+        assert_same(at(READS[name], index), heap.tuple((1, 2, 3)), (1, 2, 3))
 
 
 @pytest.mark.parametrize("name", [*MULTIPLIES, *IN_PLACE])
@@ -76,6 +80,6 @@ def test_multiples(heap: Heap, name: str) -> None:
             with pytest.raises(MemoryError):
                 operation(heap.list([1, 2, 3]), index)
             continue
-        assert_same(lambda s, i=index: operation(s, i), heap.list([1, 2, 3]), [1, 2, 3])
+        assert_same(at(operation, index), heap.list([1, 2, 3]), [1, 2, 3])
         if name in MULTIPLIES:
-            assert_same(lambda s, i=index: operation(s, i), heap.tuple((1, 2, 3)), (1, 2, 3))
+            assert_same(at(operation, index), heap.tuple((1, 2, 3)), (1, 2, 3))
