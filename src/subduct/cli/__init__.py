@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subduct import HeapClosed, KernelError, Unsupported
@@ -32,6 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     What a user can get wrong ends in one line on standard error and exit code 2, never in a traceback.
     """
+    if sys.stderr is None:
+        # Closed by whoever started this. Messages belong into no other stream, and no file of ours in this one's place.
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    if sys.stdout is None:
+        return _say(
+            "the output cannot be written: standard output is closed; send what nobody wants to /dev/null", _BAD_INPUT
+        )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # File names and data are printed that a terminal's encoding may not know.

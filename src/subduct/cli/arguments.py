@@ -223,7 +223,7 @@ def _add_data_options(command: argparse.ArgumentParser, *, budget: str, limit: i
     )
     command.add_argument(
         "--threads",
-        type=_positive,
+        type=_thread_count,
         metavar="N",
         default=_DEFAULT_THREADS,
         help="threads that churn (default: 2); of many, 16 do at a time, or as many as there are processors",
@@ -260,6 +260,8 @@ def _delimiter(text: str) -> str:
     return text
 
 
+# More than any machine churns with; a slip of the finger would ask for memory without end.
+_thread_count = _checked(int, lambda number: 1 <= number <= 10_000, "a whole number from 1 to 10000")
 _positive = _checked(int, lambda number: number >= 1, "a whole number from 1")
 # Days are more than anybody waits, and infinity and NaN are no durations.
 _seconds = _checked(float, lambda number: 0 <= number <= 1e7, "a number of seconds")

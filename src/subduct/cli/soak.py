@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from subduct.report import Reporter
 
 _MIB = 1 << 20
+_PROCESS = Path("/proc/self")
 # Enough rounds to tell a trend from noise; each long enough for some cycles.
 _MOST_ROUNDS = 30
 _FEWEST_ROUNDS = 6
@@ -73,6 +74,8 @@ TOLERANCES = {
 
 def soak(arguments: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    # Before anybody waits for a load.
+    _figures()
     reporter = make_reporter(sys.stdout, sys.stderr, as_json=False)
     with Interrupt() as interrupt, warnings.catch_warnings(), open_data(arguments) as source:
         for kind in (SyntaxWarning, DeprecationWarning):
@@ -162,17 +165,25 @@ def _take_sample(heap: Heap) -> Sample:
     gc.collect()
     heap.collect()
     stats = heap.stats()
-    status = Path("/proc/self/status").read_text().splitlines()
-    private_kib = next(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
-    return Sample(
-        live_bytes=stats.live_bytes,
-        resident_bytes=stats.resident_bytes,
-        handles=stats.handles,
-        private_bytes=private_kib << 10,
-        mappings=Path("/proc/self/maps").read_text().count("\n"),
-        descriptors=len(list(Path("/proc/self/fd").iterdir())),
-        threads=len(list(Path("/proc/self/task").iterdir())),
-    )
+    process = _figures()
+    return Sample(stats.live_bytes, stats.resident_bytes, stats.handles, **process)
+
+
+def _figures() -> dict[str, int]:
+    """What the kernel says of this process. Raises RefusedError where it says nothing."""
+    try:
+        status = (_PROCESS / "status").read_text().splitlines()
+        private_kib = next(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
+        return {
+            "private_bytes": private_kib << 10,
+            "mappings": (_PROCESS / "maps").read_text().count("\n"),
+            "descriptors": len(list((_PROCESS / "fd").iterdir())),
+            "threads": len(list((_PROCESS / "task").iterdir())),
+        }
+    except OSError as error:
+        raise RefusedError(
+            f"what must not grow is read from {_PROCESS}, which cannot be read: {error.strerror}; mount /proc"
+        ) from None
 
 
 def _line(elapsed_s: float, operations: int, heap: Heap, sample: Sample) -> str:
