@@ -1,5 +1,6 @@
 """The budget is a hard limit on resident bytes, and memory that is not needed goes back."""
 
+import random
 from typing import Any
 
 import pytest
@@ -80,6 +81,36 @@ def test_a_full_heap_can_be_read(make_heap: HeapMaker) -> None:
         kept.clear()
         kept[0] = item
         assert kept.to_python() == {0: item}
+
+
+def fits(kept: List, value: object) -> bool:
+    """Append a value, if there is room for it."""
+    try:
+        kept.append(value)
+    except HeapFull:
+        return False
+    return True
+
+
+def test_what_is_refused_is_refused_after_a_collection(make_heap: HeapMaker) -> None:
+    """With values of all sizes: what a collection gives back was to be had before the heap said that it is full."""
+    numbers = random.Random(42_000)
+    heap = make_heap("40MiB", verify=False)
+    heap.root["kept"] = []
+    kept = heap.root["kept"]
+    refused = 0
+    while refused < 3:
+        size = numbers.choice([8, 1000, 70_000, 300_000])
+        shape = numbers.randrange(3)
+        values: list[object] = [bytes(size), list(range(size // 8)), {key: key for key in range(max(1, size // 50))}]
+        if not fits(kept, values[shape]):
+            refused += 1
+            heap.collect()
+            assert not fits(kept, values[shape]), (refused, shape, size)
+            for _ in range(numbers.randrange(1, 12)):
+                del kept[numbers.randrange(len(kept))]
+        if numbers.random() < 0.05 and len(kept) > 1:
+            del kept[numbers.randrange(len(kept))]
 
 
 def test_a_full_heap_is_usable_after_something_is_deleted(make_heap: HeapMaker) -> None:

@@ -34,7 +34,7 @@ const LEAVES_WINDOW: u64 = 8;
 /// Slots of a cache of strings.
 const INTERNER_SLOTS: usize = 4096;
 /// Most cycles of one full collection.
-const ROUNDS_MAX: u32 = 16;
+pub(crate) const ROUNDS_MAX: u32 = 16;
 
 /// A heap. Clones share it; the last one closes it.
 #[derive(Clone)]
@@ -292,14 +292,7 @@ impl Heap {
         if shared.is_forked() || shared.is_closed() {
             return Err(self.closed());
         }
-        let orphans = shared.take_orphans();
-        if !orphans.is_empty() {
-            self.run(|op| {
-                orphans.iter().for_each(|handle| op.handle_drop(*handle));
-                Ok(())
-            })?;
-        }
-        self.collect_fully(Kind::Full)
+        self.collect_fully()
     }
 
     /// A cycle that only flips: nothing is marked and nothing moves, but every page of the slots window is taken from the
@@ -335,9 +328,9 @@ impl Heap {
 
     /// Full cycles until nothing is left that is worth moving. When memory is short each can only move as much as fits, but
     /// gives back more than that to the next.
-    pub(crate) fn collect_fully(&self, kind: Kind) -> Result<CycleReport, Error> {
+    fn collect_fully(&self) -> Result<CycleReport, Error> {
         let space = &self.shared().mover.space;
-        let one = || self.shared().collect(kind).ok_or_else(|| self.closed());
+        let one = || self.shared().collect(Kind::Full).ok_or_else(|| self.closed());
         let mut report = one()?;
         for _ in 1..ROUNDS_MAX {
             if !report.truncated || report.regions_evacuated == 0 {
@@ -348,9 +341,6 @@ impl Heap {
             if space.used_bytes() >= used {
                 break;
             }
-        }
-        if kind == Kind::Packing {
-            self.shared().fullness.end_packing(self.shared().sparse_bytes(), space.allocated_bytes());
         }
         Ok(report)
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use crate::clock;
 use crate::collector::control::Kind;
 use crate::error::Error;
-use crate::heap::Heap;
+use crate::heap::{Heap, ROUNDS_MAX};
 use crate::memory;
 use crate::mutator::thread::Given;
 use crate::mutator::{Mutator, Request, Retry};
@@ -59,6 +59,9 @@ impl Heap {
         };
         // Relaxed, here and below: read by this thread.
         mutator.wish_declined.store(wish_declined, Ordering::Relaxed);
+        if matches!(result, Err(Error::Full { .. })) {
+            shared.fullness.note_refused();
+        }
         if result.is_err() {
             mutator.shortages.store(0, Ordering::Relaxed);
             mutator.is_last_try.store(false, Ordering::Relaxed);
@@ -74,45 +77,63 @@ impl Heap {
         request: Request,
         mut reserve: impl FnMut(&mut Given) -> Result<(), Shortage>,
     ) -> Result<(), Error> {
+        let shared = self.shared();
         let mut given = failed(mutator);
-        if reserve(&mut given).is_ok() {
-            return Ok(());
-        }
+        shared.mover.space.withhold_margin(shared.fullness.has_refused());
+        let Err(shortage) = reserve(&mut given) else { return Ok(()) };
         // Relaxed, here and below: read and written by this thread.
         if mutator.is_last_try.load(Ordering::Relaxed) {
             return Err(self.full(request.bytes)?);
         }
         let began = clock::ticks();
-        let mut result = self.collect_for(request, || reserve(&mut given));
+        let wanted_bytes = self.wanted_bytes(request, &given);
+        let mut result = self.collect_for(request, wanted_bytes, shortage, || reserve(&mut given));
         if matches!(result, Err(Error::Full { .. })) && self.may_fit(mutator, request, &given) {
             mutator.is_last_try.store(true, Ordering::Relaxed);
             result = Ok(());
         }
         Mutator::raise(&mutator.longest_stall_ticks, clock::ticks().wrapping_sub(began));
-        lock(&self.shared().figures).stalls += 1;
+        lock(&shared.figures).stalls += 1;
         result
     }
 
-    /// Collects until `reserve` finds its memory: after the cycle under way, after a cycle of our own, after one that packs.
-    /// Ends earlier where none of that can help ([`Fullness`](crate::collector::fullness::Fullness)).
-    fn collect_for(&self, request: Request, mut reserve: impl FnMut() -> Result<(), Shortage>) -> Result<(), Error> {
+    /// Collects until `reserve` finds its memory, `wanted_bytes` at most: after the cycle under way, after a cycle of our own, after
+    /// some that pack, until those give nothing back any more. Ends earlier where none of that can help
+    /// ([`Fullness`](crate::collector::fullness::Fullness)).
+    fn collect_for(
+        &self,
+        request: Request,
+        wanted_bytes: u64,
+        mut shortage: Shortage,
+        mut reserve: impl FnMut() -> Result<(), Shortage>,
+    ) -> Result<(), Error> {
         let shared = self.shared();
-        let mut shortage = Shortage::Budget;
-        for attempt in 0..3 {
+        let space = &shared.mover.space;
+        let collect = |kind| shared.collect(kind).map(drop).ok_or_else(|| self.closed());
+        for attempt in 0..2 + ROUNDS_MAX {
+            if self.is_full_for(request, &shortage) {
+                return Err(self.full(request.bytes)?);
+            }
+            let used_bytes = space.used_bytes();
             match attempt {
-                0 if !shared.control.is_running() => {}
                 0 => shared.wait_running(),
-                1 => drop(shared.collect(Kind::Ordinary).ok_or_else(|| self.closed())?),
-                _ => drop(self.collect_fully(Kind::Packing)?),
+                1 => collect(Kind::Ordinary)?,
+                _ => {
+                    let lent_bytes = if request.limit == Limit::Mutator { space.lent_bytes() } else { 0 };
+                    let limit_bytes = space.limit_bytes(request.limit).saturating_sub(lent_bytes);
+                    shared.fullness.want_used(limit_bytes.saturating_sub(wanted_bytes));
+                    collect(Kind::Packing)?;
+                }
             }
             match reserve() {
                 Ok(()) => return Ok(()),
                 Err(why) => shortage = why,
             }
-            if !shared.control.is_running() && self.is_full_for(request, &shortage) {
-                return Err(self.full(request.bytes)?);
+            if attempt >= 2 && space.used_bytes() >= used_bytes {
+                break;
             }
         }
+        shared.fullness.end_packing(shared.sparse_bytes(), space.allocated_bytes());
         match shortage {
             Shortage::Kernel(error) => return Err(error.into()),
             Shortage::Closed => return Err(self.closed()),
@@ -120,6 +141,14 @@ impl Heap {
             Shortage::Budget => {}
         }
         Err(self.full(request.bytes)?)
+    }
+
+    /// What has to be free for what a thread lacks and for what its last attempts were given, in bytes.
+    fn wanted_bytes(&self, request: Request, given: &Given) -> u64 {
+        let geometry = self.shared().mover.space.geometry();
+        let large = given.large.iter().map(|(_, bytes)| geometry.round_to_pages(*bytes)).sum::<u64>();
+        // As `Space::make_room` reckons.
+        large + geometry.round_to_pages(request.bytes + given.carved_bytes) + geometry.page_bytes()
     }
 
     /// Whether an operation may find its memory although there is not room for all that its last attempts were given: it has not
@@ -145,11 +174,10 @@ impl Heap {
                 let lent = if request.limit == Limit::Mutator { space.lent_bytes() } else { 0 };
                 let garbage = garbage.saturating_sub(lent);
                 let few_bytes = space.budget_bytes() / FEW_SHARE;
+                // Before the room: what a move gives back meanwhile counts twice, not never.
                 let moved = fullness.moved_bytes_max(shared.sparse_bytes(), space.allocated_bytes(), few_bytes);
                 let gain = garbage + moved;
-                // Memory becomes resident in steps.
-                let step = space.step_bytes();
-                request.bytes.next_multiple_of(step) > (space.room_bytes(request.limit) + gain) / step * step
+                space.geometry().round_to_pages(request.bytes) > space.room_bytes(request.limit) + gain
             }
             Shortage::Fragmented => fullness.is_fragmented_for(request.bytes),
             Shortage::Kernel(_) | Shortage::Closed => false,

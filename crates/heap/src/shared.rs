@@ -9,7 +9,6 @@ use subduct_kernel::thread::Sleep;
 use subduct_kernel::uffd::Userfaultfd;
 
 use crate::collector::control::{Control, Kind};
-use crate::collector::cycle::packed_share;
 use crate::collector::fullness::Fullness;
 use crate::collector::monitor::Monitor;
 use crate::collector::pacing::Pacing;
@@ -279,7 +278,7 @@ impl Shared {
     #[must_use]
     pub fn sparse_bytes(&self) -> u64 {
         let mutators = lock(&self.mutators);
-        self.mover.space.sparse_bytes(packed_share(self), |region| {
+        self.mover.space.sparse_bytes(|region| {
             let left = mutators.iter().flat_map(|mutator| &mutator.left).filter_map(Left::get);
             left.filter(|(of, _)| *of == region).map(|(_, bytes)| bytes).sum()
         })
@@ -303,13 +302,20 @@ impl Shared {
 
     /// Remembers a handle whose thread is ending and cannot begin an operation.
     pub fn orphan(&self, handle: Handle) {
+        self.fullness.note_release();
         // Without memory for it the handle stays in use until the heap is closed.
         let _ = memory::push(&mut lock(&self.orphans), handle);
     }
 
-    /// The handles remembered so far.
-    pub fn take_orphans(&self) -> Vec<Handle> {
-        std::mem::take(&mut *lock(&self.orphans))
+    /// Gives up the handles remembered so far. In a rendezvous.
+    pub fn drop_orphans(&self) {
+        let (windows, orphans) = (&self.mover.space.windows, std::mem::take(&mut *lock(&self.orphans)));
+        for handle in &orphans {
+            // Relaxed: nobody else is inside.
+            windows.word(windows.view(), self.handles.slot(*handle)).store(Value::EMPTY.bits(), Ordering::Relaxed);
+            self.handles.count(-1);
+        }
+        self.handles.give_back(orphans.into_iter());
     }
 
     /// Adds this thread.

@@ -187,3 +187,71 @@ fn a_heap_is_full_only_when_a_collection_finds_no_room() {
         }
     }
 }
+
+/// Adds bytes.
+fn push_bytes(heap: &Heap, kept: Handle, length: usize) -> Result<(), Error> {
+    let bytes = vec![b'y'; length];
+    heap.run(|op| list::push(op, op.handle_get(kept), &Scalar::Bytes(&bytes)))
+}
+
+/// However little it is that moving objects gives back: it is not refused to those who need no more.
+#[test]
+fn a_heap_is_packed_for_a_few_pages() {
+    for delivery in Delivery::ALL {
+        let (heap, kept) = heap(delivery);
+        let mut refused = 0;
+        while refused < 2 {
+            refused = if push_bytes(&heap, kept, 1000).is_ok() { 0 } else { refused + 1 };
+        }
+        for round in 0..3 {
+            heap.run(|op| {
+                let first = 1000 + 500 * round;
+                (first..first + 9).try_for_each(|i| list::set(op, op.handle_get(kept), i, &Scalar::None).map(drop))
+            })
+            .unwrap();
+            push_bytes(&heap, kept, 5000).unwrap_or_else(|error| panic!("{delivery}, {round}: {error}"));
+            assert!(matches!(push_bytes(&heap, kept, 60_000), Err(Error::Full { .. })));
+        }
+        heap.verify().unwrap();
+    }
+}
+
+/// Makes a list of so many items in one step, or bytes.
+fn push_any(heap: &Heap, kept: Handle, is_list: bool, bytes: usize) -> Result<(), Error> {
+    if !is_list {
+        return push_bytes(heap, kept, bytes);
+    }
+    heap.run(|op| {
+        let item = list::new(op, bytes / 8).and_then(|item| op.handle_new(item))?;
+        let pushed = list::push(op, op.handle_get(kept), &Scalar::Object(item));
+        op.handle_pass(item);
+        pushed
+    })
+}
+
+/// `[inv.full.again]`
+#[test]
+fn what_a_full_heap_refused_it_refuses_after_a_collection() {
+    const SIZES: [usize; 5] = [8, 1000, 9000, 70_000, 300_000];
+    for (seed, delivery) in (0..4).zip(Delivery::ALL) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (heap, kept) = heap(delivery);
+        let mut refused = 0;
+        while refused < 4 {
+            let (is_list, bytes) = (rng.random(), SIZES[rng.random_range(0..SIZES.len())]);
+            if push_any(&heap, kept, is_list, bytes).is_ok() {
+                continue;
+            }
+            refused += 1;
+            heap.collect().unwrap();
+            let again = push_any(&heap, kept, is_list, bytes);
+            assert!(
+                matches!(again, Err(Error::Full { .. })),
+                "{seed}, {delivery}, {refused}: {is_list} {bytes} {again:?}"
+            );
+            let number = rng.random_range(0..heap.run(|op| list::len(op, op.handle_get(kept))).unwrap());
+            heap.run(|op| list::set(op, op.handle_get(kept), number, &Scalar::None).map(drop)).unwrap();
+        }
+        heap.verify().unwrap();
+    }
+}

@@ -53,13 +53,13 @@ use crate::verify;
 const SPARSE_SHARE: f64 = 0.5;
 /// The same in a full cycle, which is asked for and may cost more, and in an ordinary one where room is needed.
 const FULL_SHARE: f64 = 0.94;
-/// What evacuating a window has to give back at least: a quarter of a region.
+/// What evacuating a window has to give back at least: a quarter of a region. A packing cycle, which somebody needs who would
+/// be refused memory otherwise, has no least.
 const WORTHWHILE_BYTES: u64 = REGION_BYTES / 4;
-/// The same in a packing cycle, as a share of the budget.
-const PACKED_SHARE: u64 = 1024;
 /// Up to this budget a packing cycle takes all regions: what is left at their ends is a large share of it, and all of it is soon
-/// copied.
+/// copied. Beyond, of those that are denser than others it takes what is needed, and this share of the budget more.
 const PACKED_BUDGET_BYTES: u64 = 256 << 20;
+const PACKED_SHARE: u64 = 256;
 
 /// Runs one cycle.
 pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
@@ -104,6 +104,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
     report.verified = verify::after_cycle(shared, before);
     counted.report(&shared.mover.counters, &mut report);
     give_back(shared, &plan, allocated_before, &mut report);
+    shared.fullness.end_cycle();
     report
 }
 
@@ -159,31 +160,31 @@ fn timed<T>(duration_ms: &mut f64, f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Regions are evacuated in a packing cycle when at most this share of them is alive.
-pub fn packed_share(shared: &Shared) -> f64 {
-    if shared.options.budget_bytes <= PACKED_BUDGET_BYTES { 1.0 } else { FULL_SHARE }
-}
-
 fn eagerness(shared: &Shared, kind: Kind, live_bytes: u64, drained_bytes: u64) -> Eagerness {
     let stress = shared.options.stress_bytes.is_some();
+    let budget_bytes = shared.options.budget_bytes;
+    let packing = kind == Kind::Packing;
     let live_share = match kind {
         _ if stress => 1.0,
-        Kind::Packing => packed_share(shared),
-        Kind::Full => FULL_SHARE,
+        Kind::Packing if budget_bytes <= PACKED_BUDGET_BYTES => 1.0,
+        Kind::Packing | Kind::Full => FULL_SHARE,
         Kind::Ordinary | Kind::Flip => SPARSE_SHARE,
     };
     Eagerness {
         live_share,
-        live_share_max: live_share.max(FULL_SHARE),
-        used_wanted_bytes: shared.pacing.used_wanted_bytes(live_bytes, drained_bytes),
+        live_share_max: if packing { 1.0 } else { live_share.max(FULL_SHARE) },
+        used_wanted_bytes: if packing {
+            shared.fullness.take_used_wanted().saturating_sub(budget_bytes / PACKED_SHARE)
+        } else {
+            shared.pacing.used_wanted_bytes(live_bytes, drained_bytes)
+        },
         // One who asks for a full cycle waits for it.
         spare_bytes: if kind >= Kind::Full { 0 } else { shared.pacing.spare_bytes(drained_bytes) },
         gain_bytes_min: match kind {
-            _ if stress => 0,
-            Kind::Packing => (shared.options.budget_bytes / PACKED_SHARE).max(shared.mover.space.step_bytes()),
-            Kind::Full | Kind::Ordinary | Kind::Flip => WORTHWHILE_BYTES,
+            _ if stress || packing => 0,
+            _ => WORTHWHILE_BYTES,
         },
-        whole_regions: kind == Kind::Packing && !stress,
+        whole_regions: packing,
     }
 }
 

@@ -9,9 +9,9 @@
 //!   otherwise:              gain <= all that was allocated, and all that was alive
 //! ```
 //!
-//! To this comes what compaction could still give back of what the last cycle left in sparse regions
-//! ([`Space::sparse_bytes`](crate::space::Space::sparse_bytes)), until a packing collection was made. Where all that is less than what
-//! is lacking, the heap is full, and says so without a collection. What failed attempts allocated is lent by the reserve meanwhile
+//! To this comes what moving objects could give back ([`Space::sparse_bytes`](crate::space::Space::sparse_bytes)), until packing
+//! collections have tried that. Where all this is less than what is lacking, the heap is full, and says so without a collection. A
+//! cycle under way may find what became garbage since the mark before its own: until it has ended, that counts, too. What failed attempts allocated is lent by the reserve meanwhile
 //! ([`Space::lend`](crate::space::Space::lend)), so that a full heap has the same room for each attempt.
 //!
 //! Not everything that is dropped releases something. A handle that was made by reading a container since the mark began names
@@ -32,6 +32,13 @@ pub struct Fullness {
     has_released: AtomicBool,
     /// Bytes that failed attempts allocated.
     failed_bytes: AtomicU64,
+    /// The same between the last two marks, while the cycle with the last is under way.
+    had_released: AtomicBool,
+    had_failed_bytes: AtomicU64,
+    /// Whether a thread was refused memory, and nothing was released since.
+    has_refused: AtomicBool,
+    /// To how many bytes in use the next packing collection is to get. `u64::MAX` where nobody asks.
+    used_wanted_bytes: AtomicU64,
     /// What seemed to be gained by moving objects after a packing collection, which did not gain it; 0 before one was made.
     unmoved_bytes: AtomicU64,
     /// Bytes that had been allocated by then.
@@ -67,6 +74,10 @@ impl Fullness {
             is_watching: AtomicBool::new(false),
             has_released: AtomicBool::new(true),
             failed_bytes: AtomicU64::new(0),
+            had_released: AtomicBool::new(false),
+            had_failed_bytes: AtomicU64::new(0),
+            has_refused: AtomicBool::new(false),
+            used_wanted_bytes: AtomicU64::new(u64::MAX),
             unmoved_bytes: AtomicU64::new(0),
             packed_at_bytes: AtomicU64::new(0),
             fragmented_bytes: AtomicU64::new(u64::MAX),
@@ -89,6 +100,10 @@ impl Fullness {
     /// A mark begins, with or without a watch on what is released. In its rendezvous.
     pub fn begin_mark(&self, watch: bool) {
         // Relaxed, here and below: changes in a rendezvous, which orders it, or is a figure.
+        let had = self.garbage_bytes_max();
+        self.had_released.store(had.is_none(), Ordering::Relaxed);
+        self.had_failed_bytes.store(had.unwrap_or(0), Ordering::Relaxed);
+        self.has_refused.fetch_and(had.is_some(), Ordering::Relaxed);
         let mark = self.mark.load(Ordering::Relaxed);
         self.mark.store(if mark == u16::MAX { 1 } else { mark + 1 }, Ordering::Relaxed);
         self.is_watching.store(watch, Ordering::Relaxed);
@@ -98,7 +113,34 @@ impl Fullness {
         self.fragmented_bytes.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// A packing collection has ended, and another one would seem to give `sparse_bytes` back.
+    /// The cycle has ended: what its mark found is free.
+    pub fn end_cycle(&self) {
+        self.had_released.store(false, Ordering::Relaxed);
+        self.had_failed_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// A thread was refused memory.
+    pub fn note_refused(&self) {
+        self.has_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a thread was refused memory, and nothing was released since.
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        self.has_refused.load(Ordering::Relaxed) && self.garbage_bytes_max().is_some()
+    }
+
+    /// The next packing collection is to leave at most this much in use.
+    pub fn want_used(&self, bytes: u64) {
+        self.used_wanted_bytes.fetch_min(bytes, Ordering::Relaxed);
+    }
+
+    /// What the packing collection that begins is to leave in use at most.
+    pub fn take_used_wanted(&self) -> u64 {
+        self.used_wanted_bytes.swap(u64::MAX, Ordering::Relaxed)
+    }
+
+    /// Packing collections have ended that found no room, and another one would seem to give `sparse_bytes` back.
     pub fn end_packing(&self, sparse_bytes: u64, allocated_bytes: u64) {
         self.unmoved_bytes.store(sparse_bytes, Ordering::Relaxed);
         self.packed_at_bytes.store(allocated_bytes, Ordering::Relaxed);
@@ -164,8 +206,9 @@ impl Fullness {
     /// Bytes of garbage that a collection can find at most; `None` where that is not known.
     #[must_use]
     pub fn garbage_bytes_max(&self) -> Option<u64> {
-        let is_known = self.is_watching() && !self.has_released.load(Ordering::Relaxed);
-        is_known.then(|| self.failed_bytes.load(Ordering::Relaxed))
+        let [has, had] = [&self.has_released, &self.had_released].map(|released| released.load(Ordering::Relaxed));
+        let is_known = self.is_watching() && !has && !had;
+        is_known.then(|| self.failed_bytes.load(Ordering::Relaxed) + self.had_failed_bytes.load(Ordering::Relaxed))
     }
 
     /// Whether no collection can find a run of free regions for a large object of `bytes`.
@@ -192,31 +235,67 @@ impl Fullness {
 mod tests {
     use super::*;
 
+    /// A whole cycle, of which nothing happens but the begin of its mark.
+    fn mark(fullness: &Fullness) {
+        fullness.begin_mark(true);
+        fullness.end_cycle();
+    }
+
     #[test]
     fn only_a_watched_heap_knows_that_nothing_can_be_gained() {
         let fullness = Fullness::new(16).unwrap();
         assert_eq!(fullness.garbage_bytes_max(), None);
         fullness.begin_mark(false);
         assert_eq!(fullness.garbage_bytes_max(), None);
-        fullness.begin_mark(true);
+        mark(&fullness);
         fullness.note_failed(100);
         assert_eq!(fullness.garbage_bytes_max(), Some(100));
         fullness.note_release();
         assert_eq!(fullness.garbage_bytes_max(), None);
-        fullness.begin_mark(true);
+        mark(&fullness);
         assert_eq!(fullness.garbage_bytes_max(), Some(0));
         assert_eq!(fullness.moved_bytes_max(7, 100, 10), 7);
         fullness.end_packing(7, 100);
         assert_eq!([7, 9].map(|sparse| fullness.moved_bytes_max(sparse, 109, 10)), [0, 2]);
         assert_eq!(fullness.moved_bytes_max(7, 110, 10), 7);
-        fullness.begin_mark(true);
+        mark(&fullness);
         assert_eq!(fullness.moved_bytes_max(7, 109, 10), 7);
+    }
+
+    #[test]
+    fn a_cycle_under_way_may_find_what_became_garbage_before_it() {
+        let fullness = Fullness::new(1).unwrap();
+        fullness.begin_mark(true);
+        assert_eq!(fullness.garbage_bytes_max(), None, "nobody watched before the first");
+        fullness.end_cycle();
+        fullness.note_failed(100);
+        fullness.begin_mark(true);
+        fullness.note_failed(10);
+        assert_eq!(fullness.garbage_bytes_max(), Some(110));
+        fullness.end_cycle();
+        assert_eq!(fullness.garbage_bytes_max(), Some(10));
+        fullness.note_release();
+        fullness.begin_mark(true);
+        assert_eq!(fullness.garbage_bytes_max(), None);
+    }
+
+    #[test]
+    fn a_refusal_lasts_until_something_is_released() {
+        let fullness = Fullness::new(1).unwrap();
+        mark(&fullness);
+        fullness.note_refused();
+        mark(&fullness);
+        assert!(fullness.has_refused());
+        fullness.note_release();
+        assert!(!fullness.has_refused());
+        mark(&fullness);
+        assert!(!fullness.has_refused());
     }
 
     #[test]
     fn what_no_run_of_regions_was_found_for_stays_too_large_until_something_is_released() {
         let fullness = Fullness::new(1).unwrap();
-        fullness.begin_mark(true);
+        mark(&fullness);
         assert!(!fullness.is_fragmented_for(1 << 30));
         fullness.note_fragmented(1 << 20);
         assert!(fullness.is_fragmented_for(1 << 20) && !fullness.is_fragmented_for((1 << 20) - 1));
@@ -227,16 +306,16 @@ mod tests {
     #[test]
     fn a_handle_releases_nothing_that_a_container_holds() {
         let fullness = Fullness::new(16).unwrap();
-        fullness.begin_mark(true);
+        mark(&fullness);
         fullness.note_handle(3, true);
         fullness.note_dropped(3);
         assert_eq!(fullness.garbage_bytes_max(), Some(0));
         // Made with its object, or read before the mark: since then the container may have let go.
         fullness.note_handle(3, true);
-        fullness.begin_mark(true);
+        mark(&fullness);
         fullness.note_dropped(3);
         assert_eq!(fullness.garbage_bytes_max(), None);
-        fullness.begin_mark(true);
+        mark(&fullness);
         fullness.note_handle(4, false);
         fullness.note_dropped(4);
         assert_eq!(fullness.garbage_bytes_max(), None);

@@ -52,6 +52,7 @@ pub fn run(shared: &Shared, share: &mut Share<'_>) -> Marked {
         // Logs may hold entries from the end of the last mark.
         each_logged(shared, mutators, |_| {});
         shared.marked_unscanned.store(false, Ordering::Relaxed);
+        shared.drop_orphans();
         shared.fullness.begin_mark(is_nearly_full);
         space.lend(0);
         shared.born_before_end.store(0, Ordering::Relaxed);

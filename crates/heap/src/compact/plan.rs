@@ -130,7 +130,10 @@ fn share_needed(mover: &Mover, eagerness: Eagerness) -> f64 {
             needed = share;
         }
         let region = space.regions.get(id);
-        used = used.saturating_sub(region.resident_bytes().saturating_sub(region.live_bytes()));
+        used = used.saturating_sub(match eagerness.whole_regions {
+            true => space.gives_back(id),
+            false => region.resident_bytes().saturating_sub(region.live_bytes()),
+        });
     }
     needed
 }

@@ -1,7 +1,6 @@
 //! Who gets which region: chunks for mutators, regions for large objects and destinations, all within the budget.
 //!
-//! Mutators may use the budget less the *reserve*, which only evacuation may use: a full heap can always compact. What is
-//! resident, and so charged to the budget, is the part of `residency`.
+//! How much of the budget who may use is the part of `limit`; what is resident, and so charged to it, that of `residency`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -11,6 +10,7 @@ use subduct_kernel::KernelError;
 use super::chunk::Chunk;
 use super::free::FreeRegions;
 use super::layout::{Geometry, POPULATE_BYTES, REGION_BYTES, RegionId, Window};
+use super::limit::Limit;
 use super::region::{Region, RegionTable};
 use super::role::Role;
 use super::windows::Windows;
@@ -28,18 +28,6 @@ pub enum Shortage {
     Kernel(KernelError),
     /// The heap is closed.
     Closed,
-}
-
-/// What users of memory may charge up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Limit {
-    /// Budget less reserve, and what is lent of that.
-    #[default]
-    Mutator,
-    /// A part of the reserve besides: for what a thread needs to read a full heap, and soon gives back.
-    Reader,
-    /// The whole budget.
-    Collector,
 }
 
 #[derive(Default)]
@@ -63,11 +51,13 @@ pub struct Space {
     pub regions: RegionTable,
     state: Mutex<[WindowState; 2]>,
     pub(super) budget_bytes: u64,
-    reserve_bytes: u64,
+    pub(super) reserve_bytes: u64,
     pub(super) charged_bytes: AtomicU64,
     allocated_bytes: AtomicU64,
     /// What mutators may use of the reserve: see [`Space::lend`].
-    lent_bytes: AtomicU64,
+    pub(super) lent_bytes: AtomicU64,
+    /// See [`Space::withhold_margin`].
+    pub(super) is_margin_withheld: AtomicBool,
     /// How often the partial regions were held: tells regions of before from those taken since.
     era: AtomicU32,
     /// Written under the lock.
@@ -78,12 +68,6 @@ pub struct Space {
 
 /// Room at the end of a region that is not worth another visit, in bytes.
 const PARTIAL_MIN_BYTES: u64 = 64 << 10;
-/// Where less room than this is left, chunks and steps are small, and nothing becomes resident ahead of use: what one thread
-/// holds and does not use, another lacks.
-const SHORT_BYTES: u64 = 8 * POPULATE_BYTES;
-/// The share of the reserve that may be lent: to attempts that come after failed ones, and to readers.
-const LENT_SHARE: u64 = 4;
-const READER_SHARE: u64 = 2;
 
 impl Space {
     /// A space in which every region is free, and nothing resident.
@@ -106,6 +90,7 @@ impl Space {
             charged_bytes: AtomicU64::new(0),
             allocated_bytes: AtomicU64::new(0),
             lent_bytes: AtomicU64::new(0),
+            is_margin_withheld: AtomicBool::new(false),
             era: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
             reserving: AtomicU32::new(0),
@@ -122,47 +107,6 @@ impl Space {
     #[must_use]
     pub fn budget_bytes(&self) -> u64 {
         self.budget_bytes
-    }
-
-    /// What mutators may use of it.
-    #[must_use]
-    pub fn mutator_bytes(&self) -> u64 {
-        self.budget_bytes - self.reserve_bytes
-    }
-
-    /// Lets mutators use up to `bytes` of the reserve, a part of it at most: as much as attempts at operations that failed
-    /// have left behind. That is garbage, so that what is alive stays within [`Space::mutator_bytes`], and the next attempt
-    /// has the same room as the one before without a collection in between.
-    pub fn lend(&self, bytes: u64) {
-        // Relaxed: the limit needs no order with what it limits.
-        self.lent_bytes.store(bytes.min(self.reserve_bytes / LENT_SHARE), Ordering::Relaxed);
-    }
-
-    /// What is lent.
-    #[must_use]
-    pub fn lent_bytes(&self) -> u64 {
-        self.lent_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that may be charged now.
-    pub(super) fn limit_bytes(&self, limit: Limit) -> u64 {
-        match limit {
-            Limit::Mutator => self.mutator_bytes() + self.lent_bytes(),
-            Limit::Reader => self.mutator_bytes() + self.reserve_bytes / READER_SHARE,
-            Limit::Collector => self.budget_bytes,
-        }
-    }
-
-    /// Whether little is left for mutators.
-    #[must_use]
-    pub fn is_short(&self) -> bool {
-        self.charged_bytes() + SHORT_BYTES > self.mutator_bytes()
-    }
-
-    /// In which steps memory becomes resident: large ones cost fewer system calls, small ones waste less.
-    #[must_use]
-    pub fn step_bytes(&self) -> u64 {
-        if self.is_short() { self.geometry().page_bytes() } else { POPULATE_BYTES }
     }
 
     /// Bytes charged: an upper bound of what is resident, exact when no call is on its way.

@@ -9,6 +9,8 @@ mod free;
 #[cfg(not(loom))]
 pub mod layout;
 #[cfg(not(loom))]
+mod limit;
+#[cfg(not(loom))]
 mod mapping;
 #[cfg(not(loom))]
 pub mod region;
@@ -23,11 +25,13 @@ pub mod table;
 pub mod windows;
 
 #[cfg(not(loom))]
-pub use allocator::{Limit, Shortage, Space};
+pub use allocator::{Shortage, Space};
 #[cfg(not(loom))]
 pub use chunk::Chunk;
 #[cfg(not(loom))]
 pub use layout::{Geometry, PageId, RegionId, Window};
+#[cfg(not(loom))]
+pub use limit::Limit;
 pub use role::Role;
 #[cfg(not(loom))]
 pub use windows::{Base, Windows};

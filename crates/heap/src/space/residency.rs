@@ -5,8 +5,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::allocator::{Limit, Shortage, Space, WindowState};
+use super::allocator::{Shortage, Space, WindowState};
 use super::layout::{CHUNK_BYTES, REGION_BYTES, RegionId, Window};
+use super::limit::Limit;
 use super::role::Role;
 use crate::sync::{point, rest};
 
@@ -63,7 +64,9 @@ impl Space {
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Shortage::Closed);
         }
-        let wanted = bytes.next_multiple_of(self.step_bytes()).min(REGION_BYTES);
+        // A destination has its size from the start, but where it is packed.
+        let step = if limit == Limit::Collector { self.geometry().page_bytes() } else { self.step_bytes() };
+        let wanted = bytes.next_multiple_of(step).min(REGION_BYTES);
         self.charge(state, wanted - resident, limit)?;
         self.make_resident(id.start() + resident, id.start() + wanted)?;
         region.set_resident_bytes(wanted);
