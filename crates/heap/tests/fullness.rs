@@ -216,6 +216,26 @@ fn a_heap_is_packed_for_a_few_pages() {
     }
 }
 
+/// A mark that found regions too dense to be evacuated leaves nothing to be found, but something to be moved.
+#[test]
+fn a_heap_is_packed_although_nothing_was_released_since_the_last_mark() {
+    for delivery in Delivery::ALL {
+        let (heap, kept) = heap(delivery);
+        let mut stored = 0;
+        while push_bytes(&heap, kept, 1000).is_ok() {
+            stored += 1;
+        }
+        for number in (0..stored).step_by(30) {
+            heap.run(|op| list::set(op, op.handle_get(kept), number, &Scalar::None).map(drop)).unwrap();
+        }
+        heap.collect().unwrap();
+        for number in 0..200 {
+            push_bytes(&heap, kept, 1000).unwrap_or_else(|error| panic!("{delivery}, {number}: {error}"));
+        }
+        heap.verify().unwrap();
+    }
+}
+
 /// Makes a list of so many items in one step, or bytes.
 fn push_any(heap: &Heap, kept: Handle, is_list: bool, bytes: usize) -> Result<(), Error> {
     if !is_list {

@@ -85,3 +85,32 @@ impl Space {
         if self.is_short() { self.geometry().page_bytes() } else { POPULATE_BYTES }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::Windows;
+    use crate::space::layout::{Geometry, WINDOW_UNIT_BYTES};
+
+    #[test]
+    fn the_reserve_lends_what_failed_attempts_left_behind_and_gives_a_margin_until_it_is_withheld() {
+        let geometry = Geometry::new(4096, WINDOW_UNIT_BYTES, WINDOW_UNIT_BYTES);
+        let space = Space::new(Windows::new("test", geometry).unwrap(), 64 << 20).unwrap();
+        let [mutator, reader, collector] =
+            [Limit::Mutator, Limit::Reader, Limit::Collector].map(|limit| space.limit_bytes(limit));
+        assert_eq!(collector, 64 << 20);
+        assert!(space.mutator_bytes() < mutator && mutator < reader && reader < collector);
+        space.lend(12_345);
+        assert_eq!(space.limit_bytes(Limit::Mutator), mutator + 12_345);
+        space.withhold_margin(true);
+        assert_eq!(space.limit_bytes(Limit::Mutator), space.mutator_bytes() + 12_345);
+        space.lend(u64::MAX);
+        assert_eq!(space.limit_bytes(Limit::Mutator), space.mutator_bytes() + space.reserve_bytes / LENT_SHARE);
+        space.lend(0);
+        space.withhold_margin(false);
+        assert_eq!(
+            [Limit::Mutator, Limit::Reader, Limit::Collector].map(|limit| space.limit_bytes(limit)),
+            [mutator, reader, collector]
+        );
+    }
+}
