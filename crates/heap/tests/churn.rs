@@ -357,25 +357,7 @@ fn wander(delivery: Delivery) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stopping = Stop(&stop);
-        let wandering = scope.spawn(|| {
-            let mut at = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let next = (at + 1) % PAGES;
-                heap.run(|op| {
-                    let (from, to) = (op.handle_get(pages[at]), op.handle_get(pages[next]));
-                    for number in 0..WANDERERS {
-                        let value = op.load(from, number);
-                        let found = op.load(value.as_ref().expect("a wanderer"), 0);
-                        assert!(found == Value::small_int(number as i64).unwrap(), "{delivery:?}: wanderer {number}");
-                        op.store(to, number, value);
-                        op.store(from, number, Value::NONE);
-                    }
-                    Ok(())
-                })
-                .unwrap();
-                at = next;
-            }
-        });
+        let wandering = scope.spawn(|| wander_over(&heap, &pages, &stop));
         for _ in 0..20 {
             let report = heap.collect().unwrap();
             assert!(report.verified && report.bytes_evacuated > 0, "{report:?}");
@@ -384,6 +366,62 @@ fn wander(delivery: Delivery) {
         wandering.join().unwrap();
     });
     heap.verify().unwrap();
+}
+
+/// Has the wanderers, which are in the first page, walk over all of them until it is time to stop; returns where they are.
+fn wander_over(heap: &Heap, pages: &[Handle], stop: &AtomicBool) -> usize {
+    let mut at = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let next = (at + 1) % pages.len();
+        heap.run(|op| {
+            let (from, to) = (op.handle_get(pages[at]), op.handle_get(pages[next]));
+            for number in 0..WANDERERS {
+                let value = op.load(from, number);
+                let found = op.load(value.as_ref().expect("a wanderer"), 0);
+                assert!(found == Value::small_int(number as i64).unwrap(), "wanderer {number}");
+                op.store(to, number, value);
+                op.store(from, number, Value::NONE);
+            }
+            Ok(())
+        })
+        .unwrap();
+        at = next;
+    }
+    at
+}
+
+/// The same where only the wanderers move: the pages stay, and what a marker noted of them says that they need no look.
+#[test]
+fn references_are_fixed_in_pages_that_stay_and_had_none_when_they_were_marked() {
+    let heap = with_records(128 << 20);
+    let new_tuple = |slots| heap.run(|op| tuple::new(op, slots).and_then(|tuple| op.handle_new(tuple))).unwrap();
+    let pages: Vec<Handle> = (0..PAGES).map(|_| new_tuple(subduct_kernel::page_size() / 8)).collect();
+    // Their regions are full of what lives.
+    let _kept: Vec<Handle> = (0..2 * PAGES).map(|_| new_tuple(subduct_kernel::page_size() / 8)).collect();
+    let mut at = 0;
+    for _ in 0..10 {
+        for number in 0..WANDERERS {
+            // Among what is garbage.
+            (0..500).for_each(|_| heap.drop_handle(new_tuple(60)));
+            heap.run(|op| {
+                let object = tuple::new(op, 1)?;
+                op.store(object, 0, Value::small_int(number as i64).unwrap());
+                op.store(op.handle_get(pages[at]), number, Value::NONE);
+                op.store(op.handle_get(pages[0]), number, Value::reference(object));
+                Ok(())
+            })
+            .unwrap();
+        }
+        let stop = AtomicBool::new(false);
+        at = std::thread::scope(|scope| {
+            let stopping = Stop(&stop);
+            let wandering = scope.spawn(|| wander_over(&heap, &pages, &stop));
+            assert!(heap.collect().unwrap().bytes_evacuated > 0);
+            drop(stopping);
+            wandering.join().unwrap()
+        });
+        heap.verify().unwrap();
+    }
 }
 
 /// A heap with 300,000 tuples in a list.
