@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -17,18 +18,11 @@ from subduct.model import NEWEST, MapFlag, Prot, Version
 from subduct.model.differential import ground, step_class
 from subduct.model.differential.call import Call
 from subduct.model.differential.choice import Choice
-from subduct.model.differential.comparison import (
-    BrokenError,
-    DifferenceError,
-    KernelServer,
-    Step,
-    new_model,
-    replay,
-    run_calls,
-    run_sequence,
-)
+from subduct.model.differential.comparison import DifferenceError, Step, new_model, replay, run_calls, run_sequence
 from subduct.model.differential.generate import choices, run_random
+from subduct.model.differential.model_side import ModelSide
 from subduct.model.differential.operations import KINDS
+from subduct.model.differential.server import BrokenError, KernelServer
 from subduct.model.differential.step_class import CASES as STEP_CASES
 from subduct.model.differential.step_class import Timed, check_step_classes, contradictions, told_apart
 from subduct.model.rules import RuleBook
@@ -112,15 +106,41 @@ def test_arguments_are_what_a_call_can_be_given(kind: str) -> None:
 
 
 def test_a_process_that_fails_itself_is_no_difference(server: KernelServer) -> None:
-    server.begin()
     with pytest.raises(BrokenError) as raised:
-        server.perform(Call("mlock", (ground.START, -PAGE)))
+        server.make([Call("peek", (0,)), Call("mlock", (ground.START, -PAGE)), Call("peek", (0,))])
     for part in ("exit status 1", "at mlock(", "-4096", "OverflowError"):
         assert part in str(raised.value)
-    server.begin()
-    assert str(server.perform(Call("load", (0,))).result) == "signal 11"
-    server.begin()
-    server.end()
+    seen = server.make([Call("peek", (0,)), Call("load", (0,)), Call("peek", (0,))])
+    assert [str(each.result) for each in seen] == ["EFAULT", "signal 11"]
+    assert [each.view is None for each in seen] == [False, True]
+    assert server.make([]) == []
+
+
+def test_what_the_kernel_maps_elsewhere_is_read_and_taken_away(server: KernelServer, book: RuleBook) -> None:
+    """At the kernel's address, which is known only once the calls are made."""
+    flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS
+    mapping = Call("mmap", (0, 3 * PAGE, Prot.READ | Prot.WRITE, flags, -1, 0))
+    steps = run_calls(server, book, [mapping, Call("poke", (ground.START, 7)), mapping])
+    for number in (0, 5):
+        made, first, last, gone = steps[number : number + 4]
+        address = made.kernel.result.number
+        assert not ground.inside(address)
+        assert (first.call, last.call) == (Call("peek", (address,)), Call("peek", (address + 2 * PAGE,)))
+        assert gone.call == Call("munmap", (address, 3 * PAGE))
+        assert [str(each.kernel.result) for each in (first, last, gone)] == ["0x0"] * 3
+    assert len(steps) == 9
+
+
+def test_a_sequence_ends_where_the_model_says_that_a_signal_ends_it(server: KernelServer, book: RuleBook) -> None:
+    steps = run_calls(server, book, [Call("load", (0,)), Call("peek", (0,))])
+    assert [str(each.kernel.result) for each in steps] == ["signal 11"]
+
+
+def test_a_signal_that_only_the_kernel_sends_is_a_difference(server: KernelServer, book: RuleBook) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelSide, "_load", lambda _self, _address: 0)
+        with pytest.raises(DifferenceError, match=r"result: kernel signal 11, model 0x0"):
+            run_calls(server, book, [Call("peek", (0,)), Call("load", (0,)), Call("peek", (0,))])
 
 
 def test_kinds_of_page_table_steps(server: KernelServer, book: RuleBook) -> None:
@@ -269,6 +289,15 @@ def test_as_a_command() -> None:
     assert outcome["difference"] is None
     assert outcome["sequences"] >= 5
     assert outcome["machine"]["empty"] is True
+
+
+def test_another_machine_that_does_not_answer(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "subduct.model.differential", "--connect", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("there is nothing to ask the kernel: ")
+    assert "No such file" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many"])

@@ -15,12 +15,14 @@
 //! | [`inject`] | refusing calls on purpose, in tests |
 //! | [`placement`] | mappings that own their place and cannot replace foreign memory |
 //! | [`probe`] | what this machine allows, found out by trying |
+//! | [`look`] | what this process's memory looks like, for a comparison with a model |
 //! | [`raw`] | the bare calls, nothing checked: for bindings and self-tests |
 //! | [`serving`] | who wakes a thread whose page fault another process failed to serve |
 
 mod error;
 pub mod futex;
 pub mod inject;
+pub mod look;
 pub mod membarrier;
 pub mod memfd;
 pub mod memory;

@@ -375,6 +375,14 @@ fn sys_remedy(call: &str, errno: i32) -> &'static str {
     raw::remedy::remedy(call, errno)
 }
 
+/// What is seen of this process's memory without changing it, as JSON: [`subduct_kernel::look::look`].
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "what PyO3 makes of lists")]
+fn sys_look<'py>(py: Python<'py>, addresses: Vec<usize>, limit: usize, fds: Vec<i32>) -> PyResult<Bound<'py, PyBytes>> {
+    let seen = py.detach(|| subduct_kernel::look::look(&addresses, limit, &fds))?;
+    Ok(PyBytes::new(py, seen.as_bytes()))
+}
+
 /// Adds the calls to the module.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sys_mmap, module)?)?;
@@ -409,5 +417,6 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sys_uffd_poison, module)?)?;
     module.add_function(wrap_pyfunction!(sys_uffd_writeprotect, module)?)?;
     module.add_function(wrap_pyfunction!(sys_uffd_read, module)?)?;
+    module.add_function(wrap_pyfunction!(sys_look, module)?)?;
     module.add_function(wrap_pyfunction!(sys_remedy, module)?)
 }

@@ -49,3 +49,23 @@ pub fn get_seals(fd: i32) -> Result<u32> {
     // SAFETY: the call takes integers.
     answer(libc::c_long::from(unsafe { libc::fcntl(fd, libc::F_GET_SEALS) })).map(|seals| seals as u32)
 }
+
+/// `lseek(2)`.
+///
+/// # Errors
+/// The errno of the call.
+pub fn seek(fd: i32, offset: i64, whence: i32) -> Result<u64> {
+    // SAFETY: the call takes integers.
+    answer(unsafe { libc::syscall(libc::SYS_lseek, libc::c_long::from(fd), offset, libc::c_long::from(whence)) })
+        .map(|position| position as u64)
+}
+
+/// `pread(2)`: how many bytes it read.
+///
+/// # Errors
+/// The errno of the call.
+pub fn read_at(fd: i32, bytes: &mut [u8], offset: u64) -> Result<usize> {
+    // SAFETY: the kernel writes to `bytes` only.
+    let read = unsafe { libc::pread(fd, bytes.as_mut_ptr().cast(), bytes.len(), offset.cast_signed()) };
+    answer(read as libc::c_long)
+}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 import time
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from subduct.model.differential.comparison import BrokenError, DifferenceError, KernelServer, run_sequence
+from subduct.model.differential.comparison import DifferenceError, run_sequence
 from subduct.model.differential.generate import run_random
+from subduct.model.differential.server import BrokenError, KernelServer
 from subduct.model.differential.step_class import check_step_classes, told_apart
 from subduct.model.state import rule_book
 from subduct.model.version import Version
@@ -42,29 +43,44 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--kernel", type=Version.parse, metavar="VERSION", help="whose rules (default: of the kernel that runs)"
     )
+    parser.add_argument(
+        "--connect",
+        type=Path,
+        metavar="SOCKET",
+        help="ask the kernel of the machine where `python -m subduct.model.differential.kernel_side` has its standard input "
+        "and output at the other end of this Unix socket (default: this machine's)",
+    )
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
     arguments = parser.parse_args(argv)
     if find_spec("hypothesis") is None:
         print("the random sequences come from Hypothesis, which is not installed", file=sys.stderr)
         return 2
-    version = arguments.kernel or Version.parse(os.uname().release)
     try:
-        rules = rule_book(version)
+        server = KernelServer(arguments.connect)
+    except (OSError, BrokenError) as error:
+        print(f"there is nothing to ask the kernel: {error}", file=sys.stderr)
+        return 2
+    with server:
+        return _report(server, arguments)
+
+
+def _report(server: KernelServer, arguments: argparse.Namespace) -> int:
+    try:
+        rules = rule_book(arguments.kernel or Version.parse(server.machine.release))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     seed = random.SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
     if not arguments.json:
-        print(f"Linux {os.uname().release}, rules of {rules.version}, seed {seed}", flush=True)
-    with KernelServer() as server:
-        if not server.machine.empty:
-            print("the addresses that the calls would use are taken in this process", file=sys.stderr)
-            return 2
-        try:
-            outcome = _compare(server, rules, arguments.sequences, seed)
-        except BrokenError as error:
-            print(f"nothing can be said, since {error}", file=sys.stderr)
-            return 2
+        print(f"Linux {server.machine.release}, rules of {rules.version}, seed {seed}", flush=True)
+    if not server.machine.empty:
+        print("the addresses that the calls would use are taken in the process that makes them", file=sys.stderr)
+        return 2
+    try:
+        outcome = _compare(server, rules, arguments.sequences, seed)
+    except BrokenError as error:
+        print(f"nothing can be said, since {error}", file=sys.stderr)
+        return 2
     if arguments.json:
         print(json.dumps(outcome, indent=2))
     else:
@@ -89,7 +105,7 @@ def _compare(server: KernelServer, rules: RuleBook, sequences: int, seed: int) -
         difference = str(found)
     timed, contradicted = check_step_classes(server, book)
     return {
-        "kernel": os.uname().release,
+        "kernel": server.machine.release,
         "rules": str(book.version),
         "seed": seed,
         "machine": asdict(server.machine),

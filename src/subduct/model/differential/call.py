@@ -6,6 +6,11 @@ import errno
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from subduct.model.differential import ground
+
+#: The calls that return an address of the kernel's choice, and which argument is the length of what is there.
+MOVERS = {"mmap": 1, "mremap": 2}
+
 Argument: TypeAlias = "int | list[int]"
 
 
@@ -16,6 +21,10 @@ class Call:
 
     name: str
     arguments: tuple[Argument, ...]
+
+    def settled(self, away: int) -> Call:
+        """The call with the address of what was last mapped outside the ground, where it says ELSEWHERE."""
+        return Call(self.name, tuple(ground.settled(argument, away) for argument in self.arguments))
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(_shown(argument) for argument in self.arguments)})"
@@ -38,6 +47,11 @@ class Result(NamedTuple):
         if self.kind == "error":
             return errno.errorcode.get(self.number, str(self.number))
         return f"signal {self.number}" if self.kind == "signal" else hex(self.number)
+
+
+def is_elsewhere(name: str, result: Result) -> bool:
+    """Whether a call mapped something at an address of the kernel's choice, outside the ground."""
+    return result.kind == "value" and name in MOVERS and not ground.inside(result.number)
 
 
 class Line(NamedTuple):

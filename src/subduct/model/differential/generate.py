@@ -10,7 +10,7 @@ from subduct.model.differential.operations import KINDS, NEED_PERF, NEED_USERFAU
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from subduct.model.differential.comparison import Machine
+    from subduct.model.differential.server import Machine
 
 _FEWEST, _MOST = 12, 36
 _NUMBERS = 1 << 40

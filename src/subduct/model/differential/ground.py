@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from subduct.model.uapi import PAGE, PMD, PUD
 
 # Below all that a process has of its own, so that it comes first in /proc/self/smaps.
@@ -23,6 +25,12 @@ RING_END = RING + 64 * PAGE
 
 LIMIT = _BASE + 32 * PUD
 
+# Stands for the address of what was last mapped outside the ground, which is known only when the calls are made. No process can
+# have this one, and what is added to it is less than any process has.
+ELSEWHERE = 1 << 56
+
+_T = TypeVar("_T")
+
 
 def inside(address: int) -> bool:
     """Whether an address belongs to the ground."""
@@ -32,3 +40,10 @@ def inside(address: int) -> bool:
 def pages() -> range:
     """The addresses of all single pages."""
     return range(START, END, PAGE)
+
+
+def settled(argument: _T, away: int) -> _T | int:
+    """An argument with the address of what was last mapped outside the ground in place of ELSEWHERE."""
+    if isinstance(argument, int) and ELSEWHERE <= argument < 2 * ELSEWHERE:
+        return argument - ELSEWHERE + away
+    return argument

@@ -1,12 +1,17 @@
 """The side of a comparison that asks the running kernel: a process of its own for each sequence of calls.
 
-Run as a module it is a server: it reads one request a line from standard input and answers with a line of JSON. "new" makes a
-fresh process by fork, which then answers until "end" or until a signal ends it; the server itself makes none of the calls.
+Run as a module it is a server: it reads one request a line from standard input, the calls of a whole sequence, and answers with a
+line of JSON. For each it makes a fresh process by fork; the server itself makes none of the calls.
+
+The server may run on another machine than the one that compares, also on an emulated one: standard input and output can be any
+stream, and what can be done at the other end is done there. It imports little, and not even the bindings of `subduct.kernel`: each
+fork copies the page tables of what is in memory.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -16,16 +21,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from subduct import KernelError
-from subduct.kernel import calls
+from subduct import _native
+from subduct._native import KernelError
 from subduct.model.differential import ground
+from subduct.model.differential.call import Result, is_elsewhere
 from subduct.model.differential.look import look
 from subduct.model.differential.operations import DESCRIPTORS, SPARSE_FILE
+from subduct.model.differential.sight import view_of
 from subduct.model.differential.time_move import time_move
 from subduct.model.uapi import PAGE, WORD, Feature, MapFlag, Prot, RemapFlag, Seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from subduct.model.differential.call import View
 
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_NOEXEC_SEAL = 1, 2, 8
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 1, 2
@@ -46,75 +55,75 @@ class KernelSide:
         self._fds: dict[int, int] = {}
         self._files: list[int] = []
         flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS
-        self._source = calls.mmap(0, ground.PAGES * PAGE, Prot.READ | Prot.WRITE, flags)
+        self._source = _native.sys_mmap(0, ground.PAGES * PAGE, Prot.READ | Prot.WRITE, flags)
 
     def perform(self, name: str, arguments: list[Any]) -> int:
         """What the call returns; 0 for a call that returns nothing. Raises KernelError."""
-        return int(getattr(self, f"_{name}", getattr(calls, name, None))(*arguments) or 0)  # type: ignore[misc]
+        return int(getattr(self, f"_{name}", getattr(_native, f"sys_{name}", None))(*arguments) or 0)  # type: ignore[misc]
 
-    def view(self) -> list[Any]:
-        """What is seen now, as JSON has it."""
+    def view(self) -> bytes:
+        """What is seen now, as JSON."""
         return look([self._fds[number] for number in self._files])
 
     def _mmap(self, address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
-        return calls.mmap(address, length, prot, flags, self._fds.get(fd, -1), offset)
+        return _native.sys_mmap(address, length, prot, flags, self._fds.get(fd, -1), offset)
 
     def _memfd_create(self, fd: int, sealable: int) -> int:
         flags = _MFD_CLOEXEC | (_MFD_ALLOW_SEALING if sealable else 0)
-        self._fds[fd] = calls.memfd_create(f"f{fd}", flags)
+        self._fds[fd] = _native.sys_memfd_create(f"f{fd}", flags)
         self._files.append(fd)
         return fd
 
     def _ftruncate(self, fd: int, size: int) -> None:
-        calls.ftruncate(self._fds.get(fd, -1), size)
+        _native.sys_ftruncate(self._fds.get(fd, -1), size)
 
     def _fallocate(self, fd: int, offset: int, length: int) -> None:
-        calls.fallocate(self._fds.get(fd, -1), 0, offset, length)
+        _native.sys_fallocate(self._fds.get(fd, -1), 0, offset, length)
 
     def _punch(self, fd: int, offset: int, length: int) -> None:
-        calls.fallocate(self._fds.get(fd, -1), _FALLOC_KEEP_SIZE | _FALLOC_PUNCH_HOLE, offset, length)
+        _native.sys_fallocate(self._fds.get(fd, -1), _FALLOC_KEEP_SIZE | _FALLOC_PUNCH_HOLE, offset, length)
 
     def _add_seals(self, fd: int, seals: int) -> None:
-        calls.add_seals(self._fds.get(fd, -1), seals)
+        _native.sys_add_seals(self._fds.get(fd, -1), seals)
 
     def _userfaultfd(self, fd: int) -> int:
         self._fds[fd] = open_userfaultfd()
         return fd
 
     def _uffd_register(self, fd: int, address: int, length: int, mode: int) -> int:
-        return calls.uffd_register(self._fds.get(fd, -1), address, length, mode)
+        return _native.sys_uffd_register(self._fds.get(fd, -1), address, length, mode)
 
     def _uffd_unregister(self, fd: int, address: int, length: int) -> None:
-        calls.uffd_unregister(self._fds.get(fd, -1), address, length)
+        _native.sys_uffd_unregister(self._fds.get(fd, -1), address, length)
 
     def _uffd_copy(self, fd: int, destination: int, values: list[int], mode: int) -> int:
         for number, value in enumerate(values):
-            calls.poke(self._source + number * PAGE, _encode(value))
-        return calls.uffd_copy(self._fds[fd], destination, self._source, len(values) * PAGE, mode)
+            _native.sys_poke(self._source + number * PAGE, _encode(value))
+        return _native.sys_uffd_copy(self._fds[fd], destination, self._source, len(values) * PAGE, mode)
 
     def _uffd_zeropage(self, fd: int, address: int, length: int, mode: int) -> int:
-        return calls.uffd_zeropage(self._fds[fd], address, length, mode)
+        return _native.sys_uffd_zeropage(self._fds[fd], address, length, mode)
 
     def _uffd_continue(self, fd: int, address: int, length: int, mode: int) -> int:
-        return calls.uffd_continue(self._fds[fd], address, length, mode)
+        return _native.sys_uffd_continue(self._fds[fd], address, length, mode)
 
     def _peek(self, address: int) -> int:
-        return _decode(calls.peek(address, _WORD_BYTES))
+        return _decode(_native.sys_peek(address, _WORD_BYTES))
 
     def _poke(self, address: int, value: int) -> None:
-        calls.poke(address, _encode(value))
+        _native.sys_poke(address, _encode(value))
 
     def _load(self, address: int) -> int:
-        return _decode(calls.load(address, _WORD_BYTES))
+        return _decode(_native.sys_load(address, _WORD_BYTES))
 
     def _store(self, address: int, value: int) -> None:
-        calls.store(address, _encode(value))
+        _native.sys_store(address, _encode(value))
 
     def _map_ring(self) -> int:
         fd = open_perf()
         try:
             flags = MapFlag.SHARED | MapFlag.FIXED
-            return calls.mmap(ground.RING, ground.RING_PAGES * PAGE, Prot.READ | Prot.WRITE, flags, fd)
+            return _native.sys_mmap(ground.RING, ground.RING_PAGES * PAGE, Prot.READ | Prot.WRITE, flags, fd)
         finally:
             os.close(fd)
 
@@ -122,7 +131,7 @@ class KernelSide:
         found = vvar()
         assert found is not None, "the comparison asks for it only where it is"
         start, end = found
-        return calls.mremap(start, end - start, end - start + growth, flags)
+        return _native.sys_mremap(start, end - start, end - start + growth, flags)
 
     def _time_move(self, old: int, new: int, length: int, registered: int) -> int:
         return time_move(
@@ -153,10 +162,10 @@ def open_userfaultfd() -> int:
     """A descriptor that delivers faults as SIGBUS, for user mode where the kernel knows that. Raises KernelError."""
     flags = os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        fd = calls.userfaultfd(flags | _UFFD_USER_MODE_ONLY)
+        fd = _native.sys_userfaultfd(flags | _UFFD_USER_MODE_ONLY)
     except KernelError:
-        fd = calls.userfaultfd(flags)
-    calls.uffd_api(fd, Feature.SIGBUS)
+        fd = _native.sys_userfaultfd(flags)
+    _native.sys_uffd_api(fd, Feature.SIGBUS)
     return fd
 
 
@@ -194,9 +203,10 @@ def serve() -> None:
     """Answers requests until standard input ends."""
     ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    empty = not look([])[0]
+    empty = not _view().lines
     say(
         {
+            "release": os.uname().release,
             "empty": empty,
             "userfaultfd": able(open_userfaultfd),
             "perf": able(open_perf),
@@ -210,50 +220,59 @@ def serve() -> None:
             "locked_bytes": _locked_bytes(),
         }
     )
+    # What a child writes to is copied for it: the collector would write to every object there is.
+    gc.disable()
+    gc.freeze()
     for line in iter(sys.stdin.readline, ""):
-        if line == "new\n":
-            child = os.fork()
-            if child == 0:
-                os._exit(_run_sequence())
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            say({"signal": max(-status, 0), "status": max(status, 0)})
+        ended, told = _in_fresh_process(json.loads(line))
+        say(ended | {"told": len(told)})
+        sys.stdout.buffer.write(told)
+        sys.stdout.buffer.flush()
 
 
-def _run_sequence() -> int:
-    """The exit status: 1 after an error of this program, which is sent as its last words."""
+def _in_fresh_process(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """How the process ended that made the calls of a sequence, and what it told of them: lines, so that what it told before a
+    signal can be read, by the other side."""
+    told = os.memfd_create("told")
     try:
-        _serve_sequence()
+        child = os.fork()
+        if child == 0:
+            os._exit(_run_sequence(request, told))
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return {"signal": max(-status, 0), "status": max(status, 0)}, os.pread(told, os.fstat(told).st_size, 0)
+    finally:
+        os.close(told)
+
+
+def _run_sequence(request: dict[str, Any], told: int) -> int:
+    """The exit status: 1 after an error of this program, which is told as its last words."""
+    try:
+        _make_calls(request, told)
     except Exception:
-        say({"broken": traceback.format_exc()})
+        os.write(told, json.dumps({"broken": traceback.format_exc()}).encode() + b"\n")
         return 1
     return 0
 
 
-def _serve_sequence() -> None:
+def _make_calls(request: dict[str, Any], told: int) -> None:
     side = KernelSide()
-    say({})
-    for name, arguments in json.loads(_read_line()):
+    setup, calls_made = request["calls"][: request["setup"]], request["calls"][request["setup"] :]
+    for name, arguments in setup:
         side.perform(name, arguments)
-    say({})
-    while True:
-        line = _read_line()
-        if line in ("", "end"):
-            return
-        name, arguments = json.loads(line)
+    os.write(told, b'{"begun": true}\n')
+    away = 0
+    for name, arguments in calls_made:
         try:
-            result = ["value", side.perform(name, arguments)]
+            kind, number = "value", side.perform(name, [ground.settled(argument, away) for argument in arguments])
         except KernelError as error:
-            result = ["error", error.errno]
-        say({"result": result, "view": side.view()})
-
-
-def _read_line() -> str:
-    return sys.stdin.readline().rstrip("\n")
+            kind, number = "error", error.errno or 0
+        away = number if is_elsewhere(name, Result(kind, number)) else away
+        os.write(told, b'{"seen": [["%s", %d], %s]}\n' % (kind.encode(), number, side.view()))
 
 
 def _has_mseal() -> bool:
     try:
-        calls.mseal(0, 0)
+        _native.sys_mseal(0, 0)
     except KernelError:
         return False
     return True
@@ -261,11 +280,11 @@ def _has_mseal() -> bool:
 
 def _maps_write_sealed() -> bool:
     """Whether a memfd that is sealed against writing can be mapped shared, to be read."""
-    fd = calls.memfd_create("sealed", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+    fd = _native.sys_memfd_create("sealed", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
     try:
-        calls.ftruncate(fd, PAGE)
-        calls.add_seals(fd, Seal.WRITE)
-        calls.munmap(calls.mmap(0, PAGE, Prot.READ, MapFlag.SHARED, fd), PAGE)
+        _native.sys_ftruncate(fd, PAGE)
+        _native.sys_add_seals(fd, Seal.WRITE)
+        _native.sys_munmap(_native.sys_mmap(0, PAGE, Prot.READ, MapFlag.SHARED, fd), PAGE)
     except KernelError:
         return False
     finally:
@@ -273,43 +292,48 @@ def _maps_write_sealed() -> bool:
     return True
 
 
+def _view() -> View:
+    return view_of(json.loads(look([])))
+
+
 def _leaks_locked() -> bool:
     """Whether MREMAP_DONTUNMAP of locked pages counts them twice; as the version has it where nothing may be locked."""
-    before = look([])[3]
-    with _locked_pages_moved(_SPLIT_PAGES) as after:
-        return after is None or after[3] != before + _SPLIT_PAGES
+    before = _view().locked_pages
+    with _locked_pages_moved(_SPLIT_PAGES) as moved:
+        return not moved or _view().locked_pages != before + _SPLIT_PAGES
 
 
 def _splits_locked() -> bool:
     """Whether what MREMAP_DONTUNMAP leaves of a locked mapping stays locked; as the version has it where nothing may be."""
-    with _locked_pages_moved(_SPLIT_PAGES // 2) as after:
-        return after is not None and any(line[0] == ground.START and "lo" in line[5] for line in after[0])
+    with _locked_pages_moved(_SPLIT_PAGES // 2) as moved:
+        return moved and any(line.start == ground.START and "lo" in line.flags for line in _view().lines)
 
 
 @contextmanager
-def _locked_pages_moved(count: int) -> Iterator[list[Any] | None]:
-    """What is seen of the ground once the last `count` pages of a locked mapping were moved by MREMAP_DONTUNMAP; None where
-    the mapping could not be locked."""
+def _locked_pages_moved(count: int) -> Iterator[bool]:
+    """Has the last `count` pages of a locked mapping moved by MREMAP_DONTUNMAP; false where the mapping could not be locked."""
     length, moved = _SPLIT_PAGES * PAGE, count * PAGE
-    calls.mmap(ground.START, length, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED)
+    _native.sys_mmap(ground.START, length, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED)
     try:
-        calls.mlock(ground.START, length)
-        calls.mremap(ground.START + length - moved, moved, moved, _LEAVE, ground.START + 2 * length)
-        yield look([])
+        _native.sys_mlock(ground.START, length)
+        _native.sys_mremap(ground.START + length - moved, moved, moved, _LEAVE, ground.START + 2 * length)
+        moved_any = True
     except KernelError:
-        yield None
+        moved_any = False
+    try:
+        yield moved_any
     finally:
-        calls.munmap(ground.START, 3 * length)
+        _native.sys_munmap(ground.START, 3 * length)
 
 
 def _merges_with_source() -> bool:
     """Whether pages that MREMAP_DONTUNMAP moves beside the mapping that had them are one mapping with it."""
-    calls.mmap(ground.START, PAGE, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED)
+    _native.sys_mmap(ground.START, PAGE, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED)
     try:
-        calls.mremap(ground.START, PAGE, PAGE, _LEAVE, ground.START + PAGE)
-        return len(look([])[0]) == 1
+        _native.sys_mremap(ground.START, PAGE, PAGE, _LEAVE, ground.START + PAGE)
+        return len(_view().lines) == 1
     finally:
-        calls.munmap(ground.START, 2 * PAGE)
+        _native.sys_munmap(ground.START, 2 * PAGE)
 
 
 def _locked_bytes() -> int | None:

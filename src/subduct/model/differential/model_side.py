@@ -46,16 +46,19 @@ class ModelSide:
 
     def perform(self, call: Call, placed: int | None = None) -> Seen:
         """The result of a call and the view after it. `placed` is where the kernel mapped what it might map anywhere."""
+        result = self.answer(call, placed)
+        return Seen(result, None if result.kind == "signal" else self.view())
+
+    def answer(self, call: Call, placed: int | None = None) -> Result:
+        """The result of a call alone."""
         state = self.space.state
         state.place = state.highest_free if placed is None else lambda _length: placed
         try:
-            number = self._dispatch(call.name, call.arguments)
-            result = Result("value", number)
+            return Result("value", self._dispatch(call.name, call.arguments))
         except RefusedCall as refused:
-            result = Result("error", refused.errno)
+            return Result("error", refused.errno)
         except _Signal as ended:
-            return Seen(Result("signal", ended.number), None)
-        return Seen(result, self.view())
+            return Result("signal", ended.number)
 
     def prepare(self, call: Call) -> None:
         """Makes a call that is known to succeed, without looking. Raises RefusedCall."""

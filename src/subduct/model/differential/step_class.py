@@ -17,7 +17,7 @@ from subduct.model.uapi import PAGE, PMD, PUD, MapFlag, Prot, RegisterMode, Rema
 from subduct.model.version import Version
 
 if TYPE_CHECKING:
-    from subduct.model.differential.comparison import KernelServer
+    from subduct.model.differential.server import KernelServer
     from subduct.model.rules import RuleBook
 
 _FD, _UFFD = 3, 4
@@ -80,15 +80,16 @@ def step_classes(server: KernelServer, book: RuleBook) -> list[Timed]:
     """Times all cases that this machine can do and that the version is sure about."""
     known = server.machine.userfaultfd and book.version >= _REGISTERED_KNOWN
     cases = [case for case in CASES if known or not case.registered]
+    lengths = [PUD if case.old == case.new == 0 else PUD - PMD for case in cases]
+    arguments = [
+        (_OLD + case.old, _NEW + case.new, length, int(case.registered))
+        for case, length in zip(cases, lengths, strict=True)
+    ]
     found = []
-    server.begin()
-    for case in cases:
-        length = PUD if case.old == case.new == 0 else PUD - PMD
-        arguments = (_OLD + case.old, _NEW + case.new, length, int(case.registered))
-        result = server.perform(Call("time_move", arguments)).result
+    seen = server.make([Call("time_move", each) for each in arguments])
+    for case, length, (result, _) in zip(cases, lengths, seen, strict=True):
         assert result.kind == "value", f"{case.name}: {result}"
         found.append(Timed(case, expected_class(book, case, length), result.number))
-    server.end()
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from subduct.kernel import calls
+from subduct import _native
 from subduct.model.uapi import PMD, MapFlag, Prot, RegisterMode, RemapFlag
 
 _ROUNDS = 5
@@ -15,15 +15,15 @@ def time_move(fd: int, uffd: int | None, old: int, new: int, length: int) -> int
     is given: the shortest of five. Raises KernelError."""
     shortest = None
     for _ in range(_ROUNDS):
-        calls.mmap(old, length, Prot.READ | Prot.WRITE, MapFlag.SHARED | MapFlag.FIXED, fd, 0)
+        _native.sys_mmap(old, length, Prot.READ | Prot.WRITE, MapFlag.SHARED | MapFlag.FIXED, fd, 0)
         for offset in range(0, length, PMD):
-            calls.peek(old + offset, 1)
+            _native.sys_peek(old + offset, 1)
         if uffd is not None:
-            calls.uffd_register(uffd, old, length, RegisterMode.MISSING)
+            _native.sys_uffd_register(uffd, old, length, RegisterMode.MISSING)
         begin = time.perf_counter_ns()
-        calls.mremap(old, length, length, RemapFlag.MAYMOVE | RemapFlag.FIXED, new)
+        _native.sys_mremap(old, length, length, RemapFlag.MAYMOVE | RemapFlag.FIXED, new)
         taken = time.perf_counter_ns() - begin
-        calls.munmap(new, length)
+        _native.sys_munmap(new, length)
         shortest = taken if shortest is None else min(taken, shortest)
     assert shortest is not None
     return shortest
