@@ -5,8 +5,11 @@ import importlib.metadata
 import json
 import platform
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,9 +23,11 @@ from kernels.__main__ import _parse
 from kernels.archive import Archive, Kernel, image_below, parts
 from kernels.boot import Guest
 from kernels.column import CHECKS, Column
+from kernels.comparison import Comparison
 from kernels.failure import KernelsError
 from kernels.series import SERIES, Series, newest, widened
 from kernels.table import document, text
+from kernels.trial import Trial, digest
 
 DOCUMENT = ROOT / "docs" / "kernels.md"
 HEADINGS = [*(series.version for series in SERIES), "host"]
@@ -75,8 +80,12 @@ def results(release: str, **changed: dict[str, Any]) -> dict[str, dict[str, Any]
     }
 
 
+TRIAL = Trial(2_000, 5.0, "1.2.3", "0123abcd")
+DAY = date(2026, 1, 2)
+
+
 def column(heading: str, release: str, **changed: dict[str, Any]) -> Column:
-    return Column(heading, "1.2-3", results(release, **changed))
+    return Column(heading, "1.2-3", results(release, **changed), 1, DAY)
 
 
 def test_the_newest_full_image_is_chosen() -> None:
@@ -146,6 +155,8 @@ def test_the_packages_that_an_image_was_split_into_come_with_it() -> None:
     release = "7.2.13+deb14-amd64"
     assert parts(release, DEPENDS) == [f"linux-base-{release}", f"linux-modules-{release}"]
     assert parts("6.1.0-56-amd64", "linux-image-6.1.0-56-amd64\n  Depends: kmod\n") == []
+    without_lists = DEPENDS.replace(f"linux-base-{release}", f"<linux-base-{release}>")
+    assert parts(release, without_lists) == [f"linux-modules-{release}"]
     lacking = DEPENDS.replace(f"linux-modules-{release}", f"<linux-modules-{release}>")
     with pytest.raises(KernelsError, match=rf"^no suite has linux-modules-{re.escape(release)}, without which"):
         parts(release, lacking)
@@ -279,9 +290,81 @@ def test_what_is_not_as_it_must_be_is_a_problem(release: str, check: str, change
 def test_a_guest_that_ended_early_does_not_pass(tmp_path: Path) -> None:
     for name in ("boot", "probes"):
         (tmp_path / f"{name}.json").write_text(json.dumps(results("6.1.0")[name]))
-    found = Column.read("6.1", "", tmp_path)
+    found = Column.read("6.1", "", tmp_path, 1, DAY)
     assert "selftest: no result, the guest ended before" in found.problems()
     assert "-" in text([found])
+
+
+def test_a_kernel_that_was_tried_with_the_same_package_is_not_tried_again(tmp_path: Path) -> None:
+    def keep(found: Column) -> None:
+        for name, result in found.results.items():
+            (tmp_path / f"{name}.json").write_text(json.dumps(result))
+        found.keep(tmp_path, TRIAL, DAY)
+
+    assert Column.kept("6.1", "1.2-3", tmp_path, TRIAL) is None
+    good = replace(column("6.1", "6.1.0"), starts=2)
+    keep(good)
+    assert Column.kept("6.1", "1.2-3", tmp_path, TRIAL) == good
+    assert Column.kept("6.1", "1.2-4", tmp_path, TRIAL) is None
+    for changed in ({"sequences": 1_999}, {"seconds": 6.0}, {"version": "1.2.4"}, {"digest": "0123abce"}):
+        assert Column.kept("6.1", "1.2-3", tmp_path, replace(TRIAL, **changed)) is None
+    keep(column("6.1", "6.1.0", differential={"difference": "mremap: EINVAL"}))
+    assert Column.kept("6.1", "1.2-3", tmp_path, TRIAL) is None
+
+
+def test_a_package_is_told_by_the_names_and_contents_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "a.py").write_text("1")
+    before = digest(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("compiled")
+    assert digest(tmp_path) == before
+    (tmp_path / "model" / "a.py").write_text("2")
+    changed = digest(tmp_path)
+    (tmp_path / "model" / "a.py").rename(tmp_path / "model" / "b.py")
+    assert len({before, changed, digest(tmp_path)}) == 3
+
+
+def test_the_differential_test_of_a_guest_is_made_here(tmp_path: Path) -> None:
+    """It starts once the guest is ready, and asks what is at the other end of the guest's port."""
+    address = tmp_path / "port"
+    comparison = Comparison(address, tmp_path, 1)
+    comparison.poll()
+    comparison.end()
+    assert not (tmp_path / "differential.json").exists()
+    with listening(address) as listener:
+        (tmp_path / guest.READY).touch()
+        comparison.poll()
+        connection, _ = listener.accept()
+        with connection:
+            command = [sys.executable, "-m", "subduct.model.differential.kernel_side"]
+            subprocess.run(command, stdin=connection.fileno(), stdout=connection.fileno(), check=True, timeout=300)
+        comparison.end()
+    outcome = json.loads((tmp_path / "differential.json").read_text())
+    assert outcome["problem"] is None, (tmp_path / "differential.err").read_text()
+    assert outcome["figures"]["sequences"] >= 1
+    assert outcome["figures"]["difference"] is None
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield listener
+
+
+def test_a_guest_that_ends_during_the_differential_test_has_a_problem(tmp_path: Path) -> None:
+    address = tmp_path / "port"
+    comparison = Comparison(address, tmp_path, 1)
+    with listening(address) as listener:
+        (tmp_path / guest.READY).touch()
+        comparison.poll()
+        listener.accept()[0].close()
+        comparison.end()
+    outcome = json.loads((tmp_path / "differential.json").read_text())
+    assert "exit code 2" in outcome["problem"]
+    assert "the process that asks the kernel has ended" in (tmp_path / "differential.err").read_text()
 
 
 # The first start, like the guest's, leaves what it found; the number of starts is counted outside of it.
@@ -303,14 +386,14 @@ def start(folder: Path, *, broken: int) -> int:
     script = EMULATOR.format(count=folder / "starts", broken=broken, results=folder / "results")
     (folder / "vng").write_text(script)
     (folder / "vng").chmod(0o755)
-    return Guest(folder, ROOT, Path(sys.executable)).run(kernel, folder / "results", [])
+    return Guest(folder, ROOT, Path(sys.executable)).run(kernel, folder / "results", TRIAL)
 
 
 def test_a_kernel_that_the_emulator_broke_is_started_again(tmp_path: Path) -> None:
     assert start(tmp_path, broken=1) == 2
     assert (tmp_path / "results" / "console.log").read_text() == "[   15.395397] all is well\n"
     found = replace(column("6.1", "6.1.0"), starts=2)
-    assert table(document([found], version="1.2.3", day=date(2026, 1, 2), seconds=5))["boot"] == ["21 s, start 2"]
+    assert table(document([found], TRIAL))["boot"] == ["21 s, start 2"]
 
 
 def test_a_kernel_that_comes_up_is_started_once(tmp_path: Path) -> None:
@@ -326,10 +409,13 @@ def test_a_kernel_that_is_always_broken_did_not_come_up(tmp_path: Path) -> None:
 def test_the_document_has_the_table() -> None:
     releases = {"5.10": "5.10.0", "6.1": "6.1.0", "7.2": "7.2.13", "host": "6.18.4"}
     columns = [column(heading, release) for heading, release in releases.items()]
-    written = document(columns, version="1.2.3", day=date(2026, 1, 2), seconds=5)
-    assert "found on 2026-01-02 with subduct 1.2.3." in written
+    columns[1] = replace(columns[1], day=date(2026, 1, 1))
+    written = document(columns, TRIAL)
+    assert "found on 2026-01-01 with subduct 1.2.3." in written
+    assert "SHA-256 0123abcd." in written
     rows = table(written)
     assert rows["DONTUNMAP of a shared memfd"] == ["refused (EINVAL)", "accepted", "accepted", "accepted"]
+    assert rows["tried on"] == ["2026-01-02", "2026-01-01", "2026-01-02", "2026-01-02"]
     assert rows["heap run: delivery"] == ["software", "sigbus", "sigbus", "sigbus"]
     assert rows["all as it must be"] == ["yes"] * 4
     assert len(text(columns).splitlines()) == len(rows)

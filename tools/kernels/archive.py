@@ -109,14 +109,15 @@ class Archive:
 def parts(release: str, depends: str) -> list[str]:
     """The packages of the same release that an image's package depends on, from what `apt-cache depends` prints.
 
-    Newer releases split what was one package: the image's own is empty then. Raises KernelsError when no suite has one of them.
+    Newer releases split what was one package: the image's own is empty then. Raises KernelsError when no suite has one of them;
+    linux-base may be lacking, as suites drop it before the image: it has lists of the modules, and nothing that runs.
     """
     found = re.findall(rf"^ *Depends: (<?)(linux-[a-z]+-{re.escape(release)})>?$", depends, re.MULTILINE)
     # Apt writes names that it only knows from others in angle brackets.
-    lacking = [name for bracket, name in found if bracket]
+    lacking = [name for bracket, name in found if bracket and name != f"linux-base-{release}"]
     if lacking:
         raise KernelsError(f"no suite has {', '.join(lacking)}, without which the image of {release} is of no use")
-    return [name for _, name in found]
+    return [name for bracket, name in found if not bracket]
 
 
 def image_below(root: Path, release: str) -> Path:

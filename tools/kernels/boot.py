@@ -10,15 +10,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kernels.comparison import PORT, Comparison
 from kernels.failure import KernelsError
+from kernels.trial import PACKAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kernels.archive import Kernel
+    from kernels.trial import Trial
 
 _MEMORY = "3G"
 _CPUS = 2
@@ -29,6 +35,9 @@ _POLL_S = 1.0
 # one of them the breakpoint too late, the kernel finds no patch that belongs to it, and dies of the emulator's fault.
 _EMULATOR_FAULT = re.compile(rb"\bint3: 0000 \[#1\]")
 _STARTS_MAX = 3
+# The kernel waits some ticks of the timer for its interrupt, and panics without one; on a busy machine the emulator may not get
+# the processor for as long.
+_TIMER_IS_THERE = "no_timer_check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +48,15 @@ class Guest:
     repository: Path
     python: Path
 
-    def run(self, kernel: Kernel, results: Path, options: list[str]) -> int:
-        """Boots the kernel, which writes its results into a folder and stops. The console's text stays beside them.
+    def run(self, kernel: Kernel, results: Path, trial: Trial, names: Sequence[str] = ()) -> int:
+        """Boots the kernel, which writes its results into a folder and stops: of the checks named, or of all. The console's text
+        stays beside them.
 
         Starts over when the emulator broke the kernel, and returns how many starts it took. Raises KernelsError when the
         guest did not come up.
         """
         for start in range(1, _STARTS_MAX + 1):
-            self._start(kernel, results, options)
+            self._start(kernel, results, trial, names)
             if not is_emulator_fault((results / "console.log").read_bytes()):
                 break
             print(f"  start {start} of at most {_STARTS_MAX}: the emulator broke the kernel (int3)", flush=True)
@@ -54,15 +64,20 @@ class Guest:
             raise KernelsError(f"Linux {kernel.release} did not come up: see {results / 'console.log'}")
         return start
 
-    def _start(self, kernel: Kernel, results: Path, options: list[str]) -> None:
+    def _start(self, kernel: Kernel, results: Path, trial: Trial, names: Sequence[str]) -> None:
         shutil.rmtree(results, ignore_errors=True)
         results.mkdir(parents=True)
+        options = [*trial.options, "--port", PORT, *(part for name in names for part in ("--check", name))]
         checks = Path(__file__).with_name("guest.py")
-        command = shlex.join([str(self.python), "-B", str(checks), str(results), *options])
+        # The guest imports the very package that this process does, wherever that came from.
+        package = f"PYTHONPATH={PACKAGE.parent}"
+        command = shlex.join(["env", package, str(self.python), "-B", str(checks), str(results), *options])
         started = time.monotonic()
-        with (results / "console.log").open("wb") as console:
+        # Names of sockets are short.
+        with (results / "console.log").open("wb") as console, tempfile.TemporaryDirectory() as sockets:
+            comparison = Comparison(Path(sockets) / "port", results, trial.sequences)
             process = subprocess.Popen(
-                self._command(kernel, results, command),
+                self._command(kernel, results, command, comparison.emulator_options),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -70,17 +85,20 @@ class Guest:
                 start_new_session=True,
             )
             try:
-                _wait(process, results, started)
+                _wait(process, results, started, comparison)
             finally:
                 _end(process)
+                comparison.end()
 
-    def _command(self, kernel: Kernel, results: Path, command: str) -> list[str]:
+    def _command(self, kernel: Kernel, results: Path, command: str, emulator_options: str) -> list[str]:
         return [
             str(self.programs / "vng"),
             *("--run", str(kernel.image)),
             *("--disable-kvm", "--disable-microvm", "--force-9p", "--verbose"),
             *("--user", "root", "--cpus", str(_CPUS), "--memory", _MEMORY),
+            *("--append", _TIMER_IS_THERE),
             *("--cwd", str(self.repository), "--rwdir", str(results)),
+            f"--qemu-opts={emulator_options}",
             *("--exec", command),
         ]
 
@@ -95,12 +113,13 @@ def is_emulator_fault(console: bytes) -> bool:
     return _EMULATOR_FAULT.search(console) is not None
 
 
-def _wait(process: subprocess.Popen[bytes], results: Path, started: float) -> None:
-    """Waits for the guest to stop, and tells of each result as it comes."""
+def _wait(process: subprocess.Popen[bytes], results: Path, started: float, comparison: Comparison) -> None:
+    """Waits for the guest to stop, compares once it is ready for it, and tells of each result as it comes."""
     told: set[Path] = set()
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_POLL_S)
+        comparison.poll()
         for path in sorted(set(results.glob("*.json")) - told):
             told.add(path)
             print(f"  {time.monotonic() - started:6.0f} s  {path.stem}", flush=True)

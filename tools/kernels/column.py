@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kernels.series import widened
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from kernels.trial import Trial
+
 #: What a check's JSON holds: name, figures, problem, exit_code, seconds.
 Result: TypeAlias = dict[str, Any]
 
@@ -19,22 +22,47 @@ Result: TypeAlias = dict[str, Any]
 CHECKS = ("boot", "probes", "doctor", "run", "selftest", "differential")
 
 _REFUSED = "EINVAL"
+# Not named as results are.
+_RECORD = "trial.record"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One kernel of the table: its heading, the version of its package, each check's result, and how many starts it took."""
+    """One kernel of the table: its heading, the version of its package, each check's result, how many starts it took, and when
+    it was tried."""
 
     heading: str
     package_version: str
     results: dict[str, Result]
     starts: int = 1
+    day: date = date.min
 
     @classmethod
-    def read(cls, heading: str, package_version: str, folder: Path, starts: int = 1) -> Column:
+    def read(cls, heading: str, package_version: str, folder: Path, starts: int, day: date) -> Column:
         """Reads the results that a guest left in a folder."""
         found = (json.loads(path.read_text()) for path in sorted(folder.glob("*.json")))
-        return cls(heading, package_version, {result["name"]: result for result in found}, starts)
+        return cls(heading, package_version, {result["name"]: result for result in found}, starts, day)
+
+    def keep(self, folder: Path, trial: Trial, day: date) -> None:
+        """Leaves beside the results what they are of, for `kept`."""
+        record = trial.figures | {
+            "day": day.isoformat(),
+            "package_version": self.package_version,
+            "starts": self.starts,
+        }
+        (folder / _RECORD).write_text(json.dumps(record, indent=2))
+
+    @classmethod
+    def kept(cls, heading: str, package_version: str, folder: Path, trial: Trial) -> Column | None:
+        """The column of an earlier run, if it tried the same on the same kernel and all was as it must be."""
+        path = folder / _RECORD
+        record = json.loads(path.read_text()) if path.exists() else {}
+        if any(
+            record.get(name) != value for name, value in (trial.figures | {"package_version": package_version}).items()
+        ):
+            return None
+        found = cls.read(heading, package_version, folder, record["starts"], date.fromisoformat(record["day"]))
+        return None if found.problems() else found
 
     @property
     def release(self) -> str:

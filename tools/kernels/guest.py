@@ -1,9 +1,10 @@
 """Run the checks on the kernel that runs, here or in a guest, and write what each found as JSON into a folder.
 
-    python guest.py FOLDER [--sequences N] [--seconds N] [--check NAME ...]
+    python guest.py FOLDER [--sequences N] [--seconds N] [--check NAME ...] [--port NAME]
 
 Each check is a process of its own with a time limit; its whole output stays in FOLDER/NAME.log. A guest is an emulated
-machine, tens of times slower than this one, which may be busy besides: the limits only end what hangs.
+machine, tens of times slower than this one, which may be busy besides: the limits only end what hangs. With a virtio port, the
+differential test only has its calls made here, for whoever compares at the port's other end and writes the result.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+#: The file that says that calls can be asked for at the port.
+READY = "differential.ready"
 
 _HERE = Path(__file__).parent
 _PACKAGE = [sys.executable, "-B", "-m", "subduct"]
@@ -127,17 +131,31 @@ class Check:
         return outcome
 
 
-def checks(sequences: int, seconds: float) -> list[Check]:
-    """All checks, the quickest first."""
-    differential = [sys.executable, "-B", "-m", "subduct.model.differential"]
+def checks(sequences: int, seconds: float, socket: Path | None = None) -> list[Check]:
+    """All checks, the quickest first; with a socket, the differential test asks the kernel of the machine at its other end."""
+    differential = [sys.executable, "-B", "-m", "subduct.model.differential", "--sequences", str(sequences), "--json"]
+    differential += [] if socket is None else ["--connect", str(socket)]
     run = [*_PACKAGE, "run", "--seconds", str(seconds), "--limit", "50", "--budget", "256MiB", "--json"]
     return [
         Check("probes", [sys.executable, "-B", str(_HERE / "probes.py")], json.loads, 300),
         Check("doctor", [*_PACKAGE, "doctor", "--json"], doctor_figures, 600),
         Check("run", run, run_figures, 1_200 + 10 * seconds),
         Check("selftest", [*_PACKAGE, "selftest", "--timeout", "600"], tap_figures, 2_400),
-        Check("differential", [*differential, "--sequences", str(sequences), "--json"], differential_figures, 2_400),
+        Check("differential", differential, differential_figures, 600 + 2 * sequences),
     ]
+
+
+def answer(folder: Path, name: str, timeout_s: float) -> None:
+    """Makes the calls that a comparison at the other end of a virtio port asks for, until it ends. Raises RuntimeError where this
+    guest has no port of the name."""
+    ports = Path("/sys/class/virtio-ports").glob("*/name")
+    found = next((path.parent.name for path in ports if path.read_text().strip() == name), None)
+    if found is None:
+        raise RuntimeError(f"this guest has no virtio port with the name {name}")
+    (folder / READY).touch()
+    with open(f"/dev/{found}", "r+b", buffering=0) as port:  # noqa: PTH123 - a device
+        command = [sys.executable, "-B", "-m", "subduct.model.differential.kernel_side"]
+        subprocess.run(command, stdin=port, stdout=port, timeout=timeout_s, check=True, cwd="/")
 
 
 def main() -> None:
@@ -146,6 +164,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sequences", type=int, default=100, help="of the differential test (default: 100)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of the heap run (default: 5)")
+    parser.add_argument("--port", help="the name of the virtio port at whose other end the differential test is made")
     parser.add_argument("--check", action="append", help="this one only; may be repeated")
     arguments = parser.parse_args()
     up_s = float(Path("/proc/uptime").read_text().split()[0])
@@ -157,7 +176,11 @@ def main() -> None:
     }
     Outcome("boot", boot, exit_code=0, seconds=up_s).write(arguments.folder)
     for check in checks(arguments.sequences, arguments.seconds):
-        if arguments.check is None or check.name in arguments.check:
+        if arguments.check is not None and check.name not in arguments.check:
+            continue
+        if check.name == "differential" and arguments.port is not None:
+            answer(arguments.folder, arguments.port, check.timeout_s)
+        else:
             check.run(arguments.folder).write(arguments.folder)
 
 

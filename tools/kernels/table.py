@@ -9,9 +9,9 @@ from kernels.series import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date
 
     from kernels.column import Column
+    from kernels.trial import Trial
 
 _NOT_RUN = "-"
 
@@ -20,7 +20,8 @@ _HEAD = """\
 
 What `make kernels` found on {day} with subduct {version}. Each kernel but `{host}` is Debian's own image, booted by
 virtme-ng under software emulation on the host's file system; `{host}` is the machine that ran it. The command writes
-this file when every check passed on every kernel, and only then.
+this file when every check passed on every kernel, and only then. All columns are of one package: its files have the
+SHA-256 {digest}.
 
 """
 
@@ -37,7 +38,8 @@ The rows:
   the heap compacts, traced by the verifier and compared with their source.
 - **self-test**: `subduct selftest`, by result.
 - **differential**: `python -m subduct.model.differential`: random sequences of calls on the kernel and on the executable
-  model of its version; it stops at the first difference.
+  model of its version; it stops at the first difference. The guest makes the calls and looks at its memory after each; choosing
+  them, the model and the comparison run on the host (`--connect`).
 
 Times are those of an emulated machine: they say nothing about speed.
 
@@ -46,8 +48,10 @@ Times are those of an emulated machine: they say nothing about speed.
 `make kernels` installs qemu, kmod and a static busybox when it is run as root and they are missing, and otherwise names
 the packages. The images come from the mirror that this machine's apt uses, are unpacked below `target/kernels` and are
 never installed; they stay there for the next run, and `make kernels ARGS=--refresh` fetches the newest ones. One kernel:
-`make kernels ARGS="--only 5.10"`, which prints its column and leaves this file alone. Consoles, outputs and results of
-the last run are in `target/kernels/logs`. A kernel that cannot be had, does not boot or fails a check fails the command.
+`make kernels ARGS="--only 5.10"`, which prints its column and leaves this file alone. Consoles, outputs and results are in
+`target/kernels/logs`. What an earlier run found good with the same files of the package, the same kernel and the same numbers is
+taken from there, so that a run can be interrupted and the kernels tried one by one; `ARGS=--again` tries them all. A kernel that
+cannot be had, does not boot or fails a check fails the command.
 """
 
 
@@ -107,6 +111,7 @@ def _seconds(column: Column) -> str:
 ROWS = (
     Row("release", lambda column: column.release),
     Row("package", lambda column: column.package_version or _NOT_RUN),
+    Row("tried on", lambda column: column.day.isoformat()),
     Row("boot", _boot),
     Row("DONTUNMAP of private anonymous memory", _probe("private_anonymous")),
     Row("DONTUNMAP of a shared memfd", _probe("shared_memfd")),
@@ -151,9 +156,11 @@ def text(columns: list[Column]) -> str:
     )
 
 
-def document(columns: list[Column], *, version: str, day: date, seconds: float) -> str:
-    """The document with the table, for one version of the package."""
+def document(columns: list[Column], trial: Trial) -> str:
+    """The document with the table, for one version of the package; its date is that of the oldest column."""
     heading, *lines = cells(columns)
     table = [heading, ["---"] * len(heading), *lines]
     body = "\n".join("| " + " | ".join(line) + " |" for line in table) + "\n"
-    return _HEAD.format(day=day.isoformat(), version=version, host=HOST) + body + _FOOT.format(seconds=seconds)
+    day = min(column.day for column in columns).isoformat()
+    head = _HEAD.format(day=day, version=trial.version, digest=trial.digest, host=HOST)
+    return head + body + _FOOT.format(seconds=trial.seconds)
