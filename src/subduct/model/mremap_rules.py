@@ -138,7 +138,8 @@ MREMAP_RULES = (
         "mremap.account-lost",
         None,
         "The mapping that MREMAP_DONTUNMAP leaves behind is no longer charged (VM_ACCOUNT).",
-        "vrm_uncharge(); fixed in 6.18-rc3",
+        "vrm_uncharge(); mended by commit 0e59f47c15ce in 6.18-rc3, and in 6.17 by a later release: not seen on Debian's "
+        "6.17.13",
         since=_REWRITTEN,
         until=Version(6, 18),
     ),

@@ -217,6 +217,7 @@ def serve() -> None:
             "leaks_locked": empty and _leaks_locked(),
             "splits_locked": empty and _splits_locked(),
             "merges_with_source": empty and _merges_with_source(),
+            "keeps_charge": empty and _keeps_charge(),
             "locked_bytes": _locked_bytes(),
         }
     )
@@ -334,6 +335,16 @@ def _merges_with_source() -> bool:
         return len(_view().lines) == 1
     finally:
         _native.sys_munmap(ground.START, 2 * PAGE)
+
+
+def _keeps_charge() -> bool:
+    """Whether a private mapping is still charged once MREMAP_DONTUNMAP has taken its pages."""
+    _native.sys_mmap(ground.START, PAGE, Prot.READ | Prot.WRITE, MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED)
+    try:
+        _native.sys_mremap(ground.START, PAGE, PAGE, _LEAVE, ground.START + 2 * PAGE)
+        return any(line.start == ground.START and "ac" in line.flags for line in _view().lines)
+    finally:
+        _native.sys_munmap(ground.START, 3 * PAGE)
 
 
 def _locked_bytes() -> int | None:

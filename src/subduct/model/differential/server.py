@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Machine:
     """What the process that asks the kernel found out about it: its release; whether the ground is empty; whether
     there are userfaultfd, perf events, mseal and an ordinary vvar mapping; whether a memfd sealed against writing can be mapped
-    shared; what MREMAP_DONTUNMAP does to locked memory and to a mapping that it moves pages beside; the most it may lock in
-    bytes, None for no limit."""
+    shared; what MREMAP_DONTUNMAP does to locked memory, to a mapping that it moves pages beside, and to the charge of what it
+    leaves behind; the most it may lock in bytes, None for no limit."""
 
     release: str
     empty: bool
@@ -41,6 +41,7 @@ class Machine:
     leaks_locked: bool
     splits_locked: bool
     merges_with_source: bool
+    keeps_charge: bool
     locked_bytes: int | None
 
     @property
@@ -57,6 +58,7 @@ class Machine:
         for rule, lost in (
             ("mremap.locked-leak", not self.leaks_locked),
             ("mremap.merges-with-source", not self.merges_with_source),
+            ("mremap.account-lost", self.keeps_charge),
         ):
             book = book.without(rule) if lost else book
         return book.having("mremap.splits-locked") if self.splits_locked else book
