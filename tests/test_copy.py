@@ -461,3 +461,15 @@ def test_an_interrupt_ends_a_copy_and_leaves_nothing(heap: Heap) -> None:
     heap.root.pop("new", None)
     assert heap.root == {"value": value}
     assert heap.stats().handles < 10
+
+
+def test_fields_of_many_records_have_one_name(heap: Heap) -> None:
+    records = [{"id": i, "a longer name": i, "é": i, 7: i, ("t", 1): i} for i in range(600)]
+    out = heap.list(records).to_python()
+    assert out == records
+    names = [list(record) for record in out]
+    for at in (0, 1):
+        assert len({id(each[at]) for each in names}) == 1
+    # A set of that many fields in one dict is no set of names, and comes out whole all the same.
+    wide = {f"field {i}": i for i in range(5_000)}
+    assert heap.dict(wide).to_python() == wide

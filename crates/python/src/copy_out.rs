@@ -10,6 +10,7 @@ use subduct_heap::object::{Kind, tuple};
 
 use crate::cpython;
 use crate::held::Held;
+use crate::names::Names;
 use crate::outgoing::to_object;
 use crate::scratch::Visited;
 use crate::turn::{self, Turn};
@@ -32,7 +33,7 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
     let top = Target::new(py, kind, tuple_len)?;
     let mut objects = vec![top.to_any()];
     let mut frames = vec![Frame { cursor: Cursor::new(0, kind), target: top, filled: 0 }];
-    let (mut items, mut turn) = (Vec::new(), Turn::new());
+    let (mut items, mut names, mut turn) = (Vec::new(), Names::new(), Turn::new());
     while let Some(frame) = frames.last_mut() {
         turn.pass(py)?;
         items.clear();
@@ -51,7 +52,7 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
                 }
                 Child::Container(Container { node, .. }) => objects[node].clone(),
             };
-            let key = key.map(|key| key.into_object(py, held.heap())).transpose()?;
+            let key = key.map(|key| names.key(py, held.heap(), key)).transpose()?;
             frame.target.put(frame.filled, key, value)?;
             frame.filled += 1;
         }

@@ -33,6 +33,7 @@ mod iterate;
 mod keys;
 mod list;
 mod measure;
+mod names;
 mod number;
 mod open;
 mod outgoing;
