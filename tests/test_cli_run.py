@@ -359,7 +359,7 @@ def test_nobody_reads_the_output(records: Path) -> None:
         errors = running.stderr.read()
         running.wait(timeout=60)
     assert "Traceback" not in errors
-    assert running.returncode == 1
+    assert running.returncode == 2
 
 
 def screen(*arguments: str | Path, columns: int = 100) -> str:

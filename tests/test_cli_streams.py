@@ -14,6 +14,8 @@ COMMANDS = [
     ["explain", "flip", "--heap", "1GiB"],
     ["explain", "flip", "--heap", "1GiB", "--json"],
     ["selftest", "--list"],
+    ["bench", "--help"],
+    ["--version"],
     ["doctor"],
     ["run", "{data}", "--seconds", "0.1", "--budget", "16MiB"],
     ["run", "{data}", "--seconds", "0.1", "--budget", "16MiB", "--json"],
@@ -67,7 +69,7 @@ def test_nobody_reads(data: Path) -> None:
         done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
     finally:
         os.close(writing)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (2, "")
 
 
 def test_soak_says_what_it_needs_where_there_is_no_proc(

@@ -60,6 +60,19 @@ def grown_in_a_deep_copy(s: Any) -> Any:
     return whole
 
 
+class Clearing:
+    """Equal to whatever it is compared with, of which nothing is left."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __eq__(self, _: object) -> bool:
+        self.items.clear()
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 # What comes of the same program with a builtin and with a proxy.
 PROBES: dict[str, Callable[[Make], Any]] = {
     "identity": lambda make: (lambda d: d["a"] is d["a"])(make({"a": []})),
@@ -75,6 +88,7 @@ PROBES: dict[str, Callable[[Make], Any]] = {
     "sums": lambda make: type((1,) + make((2,))) is tuple,
     "cycles": lambda make: make(cyclic(1)) == cyclic(2),
     "depth": lambda make: make(nested(100_000)) == nested(100_000),
+    "hostile comparisons": lambda make: (lambda s: s.remove(Clearing(s)))(make([1])),
     "sorting": lambda make: changed_while_sorted(make([3, 1, 2])),
     "layout": lambda make: cleared_while_iterated(make({"a": 1, "b": 2})),
     "pickle": lambda make: type(pickle.loads(pickle.dumps(make([1])))) is type(make([])),

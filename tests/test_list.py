@@ -459,3 +459,25 @@ def test_an_iterator_is_taken_up_to_what_cannot_be_stored(heap: Heap) -> None:
     with pytest.raises(TypeError, match=r"^cannot store set at \[700\]\['bad'\]: "):
         mine.extend([i if i < 700 else {"bad": set()} for i in range(800)])
     assert mine == [*range(700)]
+
+
+class Hinting:
+    """Says how many items it has."""
+
+    def __init__(self, hint: Callable[[], Any]) -> None:
+        self.hint = hint
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([1, 2])
+
+    def __length_hint__(self) -> Any:
+        return self.hint()
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [lambda: 1, lambda: 5, lambda: NotImplemented, lambda: -1, lambda: "a", lambda: 2**70, lambda: 1 // 0],
+    ids=["fewer", "more", "none", "negative", "text", "huge", "fails"],
+)
+def test_iterables_that_say_how_many_items_they_have(heap: Heap, hint: Callable[[], Any]) -> None:
+    assert_same(lambda items: items.extend(Hinting(hint)), heap.list([0]), [0])

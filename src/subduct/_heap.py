@@ -21,7 +21,7 @@ _ALWAYS_FITS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
+class SizeLimits:
     """Least and most bytes of a size, and how messages say them."""
 
     least: int
@@ -29,12 +29,12 @@ class _Limits:
     words: str
 
 
-_ANY_SIZE = _Limits(1, 2**63 - 1, "more than 0 bytes and less than 8 EiB")
+_ANY_SIZE = SizeLimits(1, 2**63 - 1, "more than 0 bytes and less than 8 EiB")
 # As the native module has them.
-_BUDGETS = _Limits(8 << 20, 1 << 40, "between 8 MiB and 1 TiB")
+_BUDGETS = SizeLimits(8 << 20, 1 << 40, "between 8 MiB and 1 TiB")
 
 
-def parse_size(size: int | str, what: str, limits: _Limits = _ANY_SIZE) -> int:
+def parse_size(size: int | str, what: str, limits: SizeLimits = _ANY_SIZE) -> int:
     """Bytes from an int or from text such as "8GiB", "8G" (the same), "1.5GB", "64kB" or "4096"; `what` names the argument
     in messages."""
     if isinstance(size, str):

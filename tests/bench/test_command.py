@@ -259,7 +259,7 @@ def test_a_file_that_is_no_result_is_refused(results: dict[str, Path], tmp_path:
     assert "saved run of 'pause'" in bench("mark", "--saved", results["pause"], code=2).stderr
     other = tmp_path / "other.json"
     other.write_text("[]")
-    assert "not a saved benchmark" in bench("mark", "--saved", other, code=2).stderr
+    assert "not a benchmark's" in bench("mark", "--saved", other, code=2).stderr
 
 
 def test_control_c_ends_a_measurement_between_two_steps() -> None:
@@ -283,3 +283,21 @@ def test_control_c_ends_a_measurement_between_two_steps() -> None:
     assert running.returncode == 130
     assert output == ""
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("mark", "--sizes", "7"), "expected a number from 8 to 200,000,000, not '7'"),
+        (("hiccup", "--sizes", "1000M"), "expected a number from 1 to 200,000,000, not '1000M'"),
+        (("pause", "--sizes", "100TiB"), "a size must be more than 0 bytes and at most 256 GiB, not '100TiB'"),
+    ],
+)
+def test_sizes_that_nothing_measures_are_refused(arguments: tuple[str, ...], said: str) -> None:
+    assert said in bench(*arguments, code=2).stderr
+
+
+def test_the_least_graph_is_marked() -> None:
+    rows = json.loads(bench("mark", "--sizes", "8", "--repetitions", "1", "--json").stdout)["rows"]
+    assert rows
+    assert all(row["objects"] >= 8 for row in rows)

@@ -95,6 +95,12 @@ DIFFERENCES: dict[str, Difference] = {
         "`==`, copies and `to_python()` to any depth; hashing a Tuple to 100",
         "walks keep a list of what is still to do; hashing recurses",
     ),
+    "hostile comparisons": Difference(
+        "a list that an element's `__eq__` changes while it is compared or searched",
+        "`==` looks at the lengths once more; `remove` takes out what is in the place by then",
+        "`==` says what it has read; `remove` raises ValueError if the element is there no more",
+        "another thread may be the one that changed it",
+    ),
     "sorting": Difference(
         "a list while it is sorted",
         "empty; ValueError if it was changed, and the change is lost; in some order if comparing failed",

@@ -357,7 +357,8 @@ impl Heap {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &shared.mover.counters;
         let [longest_operation_us, longest_stall_us] = shared.longest_ticks().map(clock::to_us);
-        let live = shared.fullness.live_estimate(shared.mover.space.allocated_bytes());
+        let space = &shared.mover.space;
+        let live = shared.fullness.live_estimate(space.allocated_bytes(), space.charged_bytes());
         let figures = lock(&shared.figures);
         Ok(Stats {
             budget_bytes: shared.options.budget_bytes,

@@ -189,7 +189,7 @@ impl Heap {
         let space = &shared.mover.space;
         Ok(Error::Full {
             requested,
-            live: shared.fullness.live_estimate(space.allocated_bytes()).likely_bytes,
+            live: shared.fullness.live_estimate(space.allocated_bytes(), space.charged_bytes()).likely_bytes,
             resident: space.resident_bytes()?,
             budget: shared.options.budget_bytes,
             reserve: shared.options.budget_bytes - space.mutator_bytes(),

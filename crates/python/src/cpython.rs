@@ -72,6 +72,16 @@ pub fn index<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyInt>> {
     Ok(int.cast_into::<PyInt>()?)
 }
 
+/// How many items an iterable says that it has.
+///
+/// # Errors
+/// What its `__len__` or `__length_hint__` raises, and TypeError, ValueError or OverflowError where that is no size.
+pub fn length_hint(iterable: &Bound<'_, PyAny>) -> PyResult<usize> {
+    // SAFETY: `iterable` is alive and we are attached.
+    let hint = unsafe { ffi::PyObject_LengthHint(iterable.as_ptr(), 0) };
+    usize::try_from(hint).map_err(|_| PyErr::fetch(iterable.py()))
+}
+
 /// Whether this code runs in the interpreter that the process began with.
 pub fn is_main_interpreter(_py: Python<'_>) -> bool {
     // SAFETY: we are attached, so there is a current interpreter, and with it the main one.

@@ -11,6 +11,7 @@ use subduct_heap::object::{Kind, outgoing};
 use crate::compare;
 use crate::copy_in::prepare;
 use crate::copy_out;
+use crate::cpython;
 use crate::errors::type_name;
 use crate::held::{self, Held};
 use crate::index::{self, Index, Position, resolve};
@@ -55,7 +56,10 @@ impl List {
             return self.append_elements(py, &elements);
         }
         // One by one: an iterator may look at the list that it is about to extend.
-        iterable.try_iter()?.try_for_each(|item| self.append(py, &item?))
+        let mut items = iterable.try_iter()?;
+        // As list does, which makes room: whoever says how many there are may fail.
+        cpython::length_hint(iterable)?;
+        items.try_for_each(|item| self.append(py, &item?))
     }
 
     /// Appends the elements of a list or tuple of the heap.

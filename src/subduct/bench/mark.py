@@ -113,7 +113,7 @@ def tables(rows: list[Row]) -> list[Table]:
 MARK = Benchmark(
     name="mark",
     summary="marking a graph that does not fit the caches, beside CPython's collector",
-    sizes=Sizes("count", (_TARGET_OBJECTS,), "objects of the graph"),
+    sizes=Sizes("count", (_TARGET_OBJECTS,), "objects of the graph", least=2 * _REFERENCES),
     repetitions=3,
     run=run,
     targets=targets,

@@ -62,8 +62,10 @@ def read_result(path: Path, expected: str) -> Result:
         saved = json.loads(path.read_text())
         name, machine = saved["benchmark"], Machine(**saved["machine"])
         seconds, rows = float(saved["seconds"]), list(saved["rows"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a saved benchmark: {error!r}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not a saved benchmark, but no JSON: {error}") from None
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} is JSON, but not a benchmark's, as `subduct bench --json` prints it") from None
     if name != expected:
         raise ValueError(f"{path} is a saved run of {name!r}, not of {expected!r}")
     return Result(BENCHMARKS[name], machine, seconds, rows)

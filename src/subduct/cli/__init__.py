@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from subduct.cli.refused import RefusedError
 from subduct.load import LoadError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -44,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # File names and data are printed that a terminal's encoding may not know.
             stream.reconfigure(errors="backslashreplace")
-    arguments = parse(argv)
     try:
+        arguments = _parsed(argv)
         with warnings.catch_warnings():
             # Whoever uses a command is told what is wrong, not on which line of this package it was noticed.
             warnings.showwarning = _warn
@@ -62,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KernelError, HeapClosed) as error:
         return _say(error, _NOT_VERIFIED)
     except BrokenPipeError:
-        # Whoever read the output has gone.
+        # Whoever read the output has gone, and wants no word about it.
         _drop_output()
-        return _NOT_VERIFIED
+        return _BAD_INPUT
     except OSError as error:
         if error.errno not in _UNWRITABLE or error.filename is not None:
             raise
@@ -73,6 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"the output cannot be written: {error.strerror}", _BAD_INPUT)
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    # Help and versions are output, too, and argparse does not mind when they cannot be written.
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output):
+            return parse(argv)
+    except SystemExit:
+        sys.stdout.write(output.getvalue())
+        sys.stdout.flush()
+        raise
 
 
 def _drop_output() -> None:

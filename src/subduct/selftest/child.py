@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 16
 _FAILED = 70
+_NOTICED_S = 0.5
 
 
 def run(body: Callable[[], dict[str, Any]], timeout_s: float) -> dict[str, Any] | str:
@@ -135,7 +136,8 @@ def _first_line(reader: int, deadline: float) -> bytes | None:
     poll.register(reader, select.POLLIN)
     data = b""
     while (left_s := deadline - time.monotonic()) > 0:
-        if not poll.poll(left_s * 1000):
+        # In pieces: a signal that comes right before the call does not end it, and would be noticed only afterwards.
+        if not poll.poll(min(left_s, _NOTICED_S) * 1000):
             continue
         chunk = os.read(reader, _READ_BYTES)
         if not chunk:

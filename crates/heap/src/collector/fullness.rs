@@ -217,9 +217,9 @@ impl Fullness {
         self.garbage_bytes_max().is_some() && bytes >= self.fragmented_bytes.load(Ordering::Relaxed)
     }
 
-    /// What is alive now, when `allocated_bytes` have been allocated.
+    /// What is alive now, when `allocated_bytes` have been allocated, and `charged_bytes` are in use: no more than those.
     #[must_use]
-    pub fn live_estimate(&self, allocated_bytes: u64) -> LiveEstimate {
+    pub fn live_estimate(&self, allocated_bytes: u64, charged_bytes: u64) -> LiveEstimate {
         let live = self.live_bytes.load(Ordering::Relaxed);
         let since = allocated_bytes.saturating_sub(self.allocated_bytes.load(Ordering::Relaxed));
         let permille = match self.garbage_bytes_max() {
@@ -227,7 +227,7 @@ impl Fullness {
             None => self.surviving_permille.load(Ordering::Relaxed),
         };
         let likely = live + (u128::from(since) * u128::from(permille) / 1000) as u64;
-        LiveEstimate { likely_bytes: likely, most_bytes: live + since }
+        LiveEstimate { likely_bytes: likely.min(charged_bytes), most_bytes: (live + since).min(charged_bytes) }
     }
 }
 
@@ -324,10 +324,11 @@ mod tests {
     #[test]
     fn the_estimate_follows_what_survived() {
         let fullness = Fullness::new(1).unwrap();
-        assert_eq!(fullness.live_estimate(50), LiveEstimate { likely_bytes: 50, most_bytes: 50 });
+        assert_eq!(fullness.live_estimate(50, 10_000), LiveEstimate { likely_bytes: 50, most_bytes: 50 });
         fullness.end_mark(1000, 400);
-        assert_eq!(fullness.live_estimate(1100), LiveEstimate { likely_bytes: 440, most_bytes: 500 });
+        assert_eq!(fullness.live_estimate(1100, 10_000), LiveEstimate { likely_bytes: 440, most_bytes: 500 });
         fullness.end_mark(2000, 300);
-        assert_eq!(fullness.live_estimate(2500), LiveEstimate { likely_bytes: 300, most_bytes: 800 });
+        assert_eq!(fullness.live_estimate(2500, 10_000), LiveEstimate { likely_bytes: 300, most_bytes: 800 });
+        assert_eq!(fullness.live_estimate(2500, 250), LiveEstimate { likely_bytes: 250, most_bytes: 250 });
     }
 }
