@@ -87,6 +87,7 @@ stand_in! {
     fn PyObject_SetItem(object: Object, key: Object, value: Object) -> c_int;
     fn PyObject_DelItem(object: Object, key: Object) -> c_int;
     fn PyObject_Size(object: Object) -> Py_ssize_t;
+    fn PyObject_LengthHint(object: Object, unknown: Py_ssize_t) -> Py_ssize_t;
     fn PyObject_Hash(object: Object) -> Py_hash_t;
     fn PyObject_IsTrue(object: Object) -> c_int;
     fn PyObject_RichCompare(left: Object, right: Object, operation: c_int) -> Object;
