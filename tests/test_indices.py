@@ -5,25 +5,9 @@ from typing import Any
 
 import pytest
 
+from harness.indices import FailingIndex, Index
 from harness.outcome import Operation, assert_same
 from subduct import Heap
-
-
-class Index:
-    """An int, as far as indexing is concerned. It cannot be compared."""
-
-    def __init__(self, value: int) -> None:
-        self.value = value
-
-    def __index__(self) -> int:
-        return self.value
-
-
-class Failing:
-    """An index that fails."""
-
-    def __index__(self) -> int:
-        raise LookupError("no index")
 
 
 def at(operation: Callable[[Any, Any], Any], index: Any) -> Operation:
@@ -55,7 +39,7 @@ IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {"multiply in place": lambda s,
 
 BEYOND = [2**63, -(2**63) - 1, 2**70, -(2**70), 10**1_000, -(10**1_000)]
 EDGES = [0, -1, 2, 3, -3, -4, True, 2**63 - 1, -(2**63)]
-INDICES = [*BEYOND, *EDGES, *map(Index, BEYOND), Index(1), Index(-9), Failing(), 1.5, "1", None, b"1", [1]]
+INDICES = [*BEYOND, *EDGES, *map(Index, BEYOND), Index(1), Index(-9), FailingIndex(), 1.5, "1", None, b"1", [1]]
 
 
 @pytest.mark.parametrize("name", [*READS, *CHANGES])

@@ -12,29 +12,13 @@ from typing import Any
 import pytest
 
 from harness.heaps import HeapMaker
+from harness.indices import FailingIndex, Index
 from harness.outcome import Operation, assert_same, outcome
 from subduct import Heap, HeapClosed, List
 
 MIXED: list[Any] = [3, "a", None, [1, 2], {"k": [3]}, (1, 2), True, 2.5, b"x", 3, "a" * 100, 2**80]
 NUMBERS: list[Any] = [(7 * i) % 1_000 for i in range(1_000)]
 SAMPLES: list[list[Any]] = [[], [1], MIXED, NUMBERS]
-
-
-class Position:
-    """An int, as far as indexing is concerned."""
-
-    def __init__(self, value: int) -> None:
-        self.value = value
-
-    def __index__(self) -> int:
-        return self.value
-
-
-class Wrong:
-    """An index that fails."""
-
-    def __index__(self) -> int:
-        raise LookupError("no index")
 
 
 def failing(count: int) -> Iterator[int]:
@@ -57,13 +41,13 @@ OPERATIONS: dict[str, Operation] = {
     "first and last": lambda s: (s[0], s[-1]),
     "beyond": lambda s: s[len(s)],
     "far before": lambda s: s[-len(s) - 1],
-    "index object": lambda s: s[Position(0)],
+    "index object": lambda s: s[Index(0)],
     "index bool": lambda s: s[False],
     "index str": lambda s: s["0"],
     "index float": lambda s: s[0.0],
     "index None": lambda s: s[None],
     "index huge": lambda s: s[2**70],
-    "index fails": lambda s: s[Wrong()],
+    "index fails": lambda s: s[FailingIndex()],
     "set": lambda s: operator.setitem(s, -1, {"new": []}),
     "set beyond": lambda s: operator.setitem(s, len(s), 1),
     "set str": lambda s: operator.setitem(s, "0", 1),
@@ -89,7 +73,7 @@ OPERATIONS: dict[str, Operation] = {
     "insert front": lambda s: s.insert(0, "new"),
     "insert middle": lambda s: s.insert(len(s) // 2, ["new"]),
     "insert far": lambda s: (s.insert(100_000, 1), s.insert(-100_000, 2)),
-    "insert object": lambda s: s.insert(Position(1), 1),
+    "insert object": lambda s: s.insert(Index(1), 1),
     "pop": lambda s: (s.pop(), s.pop()),
     "pop front": lambda s: s.pop(0),
     "pop beyond": lambda s: s.pop(5_000),
@@ -127,16 +111,16 @@ OPERATIONS: dict[str, Operation] = {
     "iadd int": lambda s: iadd(s, 1),
     "mul": lambda s: [s * n for n in (-1, 0, 1, 2, 3, 5)],
     "rmul": lambda s: 3 * s,
-    "mul object": lambda s: s * Position(2),
+    "mul object": lambda s: s * Index(2),
     "mul float": lambda s: s * 1.5,
     "mul huge": lambda s: s * 2**63,
     "rmul huge": lambda s: 2**63 * s,
-    "mul failing": lambda s: s * Wrong(),
+    "mul failing": lambda s: s * FailingIndex(),
     "mul list": lambda s: s * [2],
     "imul huge": lambda s: imul(s, 2**63),
-    "imul failing": lambda s: imul(s, Wrong()),
-    "insert failing": lambda s: s.insert(Wrong(), 1),
-    "pop failing": lambda s: s.pop(Wrong()),
+    "imul failing": lambda s: imul(s, FailingIndex()),
+    "insert failing": lambda s: s.insert(FailingIndex(), 1),
+    "pop failing": lambda s: s.pop(FailingIndex()),
     "imul": lambda s: imul(s, 3),
     "imul one": lambda s: imul(s, 1),
     "imul nothing": lambda s: imul(s, 0),

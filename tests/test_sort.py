@@ -7,19 +7,13 @@ from typing import Any
 
 import pytest
 
+from harness.indices import FailingIndex
 from harness.outcome import Operation, assert_same, outcome, plain
 from subduct import Heap
 
 MIXED: list[Any] = [3, "a", None, [1, 2], {"k": [3]}, (1, 2), True, 2.5, b"x", 3, "a" * 100, 2**80]
 NUMBERS: list[Any] = [(7 * i) % 1_000 for i in range(1_000)]
 SAMPLES: list[list[Any]] = [[], [1], MIXED, NUMBERS]
-
-
-class Wrong:
-    """An index that fails."""
-
-    def __index__(self) -> int:
-        raise LookupError("no index")
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -31,7 +25,7 @@ OPERATIONS: dict[str, Operation] = {
     "reverse 0": lambda s: s.sort(key=lambda x: str(plain(x)), reverse=0),
     "reverse float": lambda s: s.sort(key=str, reverse=1.5),
     "reverse None": lambda s: s.sort(key=lambda x: str(plain(x)), reverse=None),
-    "reverse failing": lambda s: s.sort(key=str, reverse=Wrong()),
+    "reverse failing": lambda s: s.sort(key=str, reverse=FailingIndex()),
     "unknown": lambda s: s.sort(kye=str),
     "positional": lambda s: s.sort(str),
     "failing": lambda s: s.sort(key=lambda x: 1 // (x != 2.5)),

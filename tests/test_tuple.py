@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from harness.heaps import HeapMaker
+from harness.indices import FailingIndex
 from harness.outcome import Operation, assert_same, outcome
 from subduct import Heap, HeapClosed, List, Tuple
 
@@ -21,13 +22,6 @@ SAMPLES: list[tuple[Any, ...]] = [(), (1,), MIXED, tuple(range(1_000))]
 class Point(NamedTuple):
     x: int
     y: int
-
-
-class Wrong:
-    """An index that fails."""
-
-    def __index__(self) -> int:
-        raise LookupError("no index")
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -54,7 +48,7 @@ OPERATIONS: dict[str, Operation] = {
     "mul": lambda t: [t * n for n in (-1, 0, 1, 3)],
     "mul float": lambda t: t * 1.5,
     "mul huge": lambda t: t * 2**63,
-    "mul failing": lambda t: t * Wrong(),
+    "mul failing": lambda t: t * FailingIndex(),
     "index None": lambda t: t.index(3, None),
     "index too many": lambda t: t.index(3, 0, 1, 2),
     "init": lambda t: t.__init__(),

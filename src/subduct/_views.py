@@ -1,6 +1,6 @@
 """Views of a Dict: what `keys()`, `values()` and `items()` return. They show what the Dict holds at any time."""
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Set, ValuesView
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from subduct._native import Dict
 
 _K = TypeVar("_K")
+_E = TypeVar("_E", covariant=True)
 _V = TypeVar("_V")
 _T = TypeVar("_T")
 
@@ -20,7 +21,7 @@ def _plain_set(items: Iterable[_T]) -> set[_T]:
     return {item.to_python() if isinstance(item, Tuple) else item for item in items}  # type: ignore[misc]
 
 
-def _intersection(view: "DictKeys[Any] | DictItems[Any, Any]", other: Iterable[Any]) -> set[Any]:
+def _intersection(view: Set[Any], other: Iterable[Any]) -> set[Any]:
     """Make what `&` returns. Of two equal elements it takes the one that a builtin's view takes."""
     is_larger = (type(other) is set and len(view) <= len(other)) or (
         isinstance(other, KeysView | ItemsView) and len(view) < len(other)
@@ -40,7 +41,25 @@ class _DictView:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
 
-class DictKeys(_DictView, KeysView[_K]):
+class _SetView(_DictView, Set[_E]):
+    """What the views do that are sets."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[_T]) -> set[_T]:
+        return _plain_set(it)
+
+    def __and__(self, other: Iterable[Any]) -> set[Any]:
+        """Make a set of what is in both. O(len of the smaller, or of what is no set)."""
+        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
+
+    def __rand__(self, other: Iterable[_T]) -> set[_T]:
+        """As `&` the other way round, as with the builtins."""
+        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
+
+
+class DictKeys(_SetView[_K], KeysView[_K]):
     """The keys of a Dict, as a set."""
 
     __slots__ = ("_dict",)
@@ -50,10 +69,6 @@ class DictKeys(_DictView, KeysView[_K]):
         super().__init__(dict_)
         self._dict = dict_
 
-    @classmethod
-    def _from_iterable(cls, it: Iterable[_T]) -> set[_T]:
-        return _plain_set(it)
-
     @property
     def mapping(self) -> "MappingProxyType[_K, Any]":
         """The Dict, read-only."""
@@ -62,14 +77,6 @@ class DictKeys(_DictView, KeysView[_K]):
     def __contains__(self, key: object) -> bool:
         """Whether the Dict has the key. O(1)."""
         return key in self._dict
-
-    def __and__(self, other: Iterable[Any]) -> set[Any]:
-        """Make a set of what is in both. O(len of the smaller, or of what is no set)."""
-        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
-
-    def __rand__(self, other: Iterable[_T]) -> set[_T]:
-        """As `&` the other way round, as with the builtins."""
-        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
 
     __len__ = _native.view_len
     __iter__ = _native.view_keys
@@ -114,7 +121,7 @@ class DictValues(_DictView, ValuesView[_V]):
         return f"DictValues({self._dict!r})"
 
 
-class DictItems(_DictView, ItemsView[_K, _V]):
+class DictItems(_SetView[tuple[_K, _V]], ItemsView[_K, _V]):
     """The entries of a Dict as tuples of key and value, as a set."""
 
     __slots__ = ("_dict",)
@@ -123,10 +130,6 @@ class DictItems(_DictView, ItemsView[_K, _V]):
         """Show the entries of this Dict."""
         super().__init__(dict_)
         self._dict = dict_
-
-    @classmethod
-    def _from_iterable(cls, it: Iterable[_T]) -> set[_T]:
-        return _plain_set(it)
 
     @property
     def mapping(self) -> "MappingProxyType[_K, _V]":
@@ -143,14 +146,6 @@ class DictItems(_DictView, ItemsView[_K, _V]):
         except KeyError:
             return False
         return mine is value or bool(mine == value)
-
-    def __and__(self, other: Iterable[Any]) -> set[Any]:
-        """Make a set of what is in both. O(len of the smaller, or of what is no set)."""
-        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
-
-    def __rand__(self, other: Iterable[_T]) -> set[_T]:
-        """As `&` the other way round, as with the builtins."""
-        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
 
     __len__ = _native.view_len
     __iter__ = _native.view_items
