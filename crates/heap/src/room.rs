@@ -119,8 +119,7 @@ impl Heap {
                 0 => shared.wait_running(),
                 1 => collect(Kind::Ordinary)?,
                 _ => {
-                    let lent_bytes = if request.limit == Limit::Mutator { space.lent_bytes() } else { 0 };
-                    let limit_bytes = space.limit_bytes(request.limit).saturating_sub(lent_bytes);
+                    let limit_bytes = space.limit_bytes(request.limit) - space.lent_bytes(request.limit);
                     shared.fullness.want_used(limit_bytes.saturating_sub(wanted_bytes));
                     collect(Kind::Packing)?;
                 }
@@ -171,8 +170,7 @@ impl Heap {
             Shortage::Budget => {
                 let Some(garbage) = fullness.garbage_bytes_max() else { return false };
                 // What is lent has been tried.
-                let lent = if request.limit == Limit::Mutator { space.lent_bytes() } else { 0 };
-                let garbage = garbage.saturating_sub(lent);
+                let garbage = garbage.saturating_sub(space.lent_bytes(request.limit));
                 let few_bytes = space.budget_bytes() / FEW_SHARE;
                 // Before the room: what a move gives back meanwhile counts twice, not never.
                 let moved = fullness.moved_bytes_max(shared.sparse_bytes(), space.allocated_bytes(), few_bytes);

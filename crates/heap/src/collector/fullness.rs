@@ -11,8 +11,9 @@
 //!
 //! To this comes what moving objects could give back ([`Space::sparse_bytes`](crate::space::Space::sparse_bytes)), until packing
 //! collections have tried that. Where all this is less than what is lacking, the heap is full, and says so without a collection. A
-//! cycle under way may find what became garbage since the mark before its own: until it has ended, that counts, too. What failed attempts allocated is lent by the reserve meanwhile
-//! ([`Space::lend`](crate::space::Space::lend)), so that a full heap has the same room for each attempt.
+//! cycle under way may find what became garbage since the mark before its own: until it has ended, that counts, too. What failed
+//! attempts allocated is lent by the reserve meanwhile ([`Space::lend`](crate::space::Space::lend)), so that a full heap has the
+//! same room for each attempt.
 //!
 //! Not everything that is dropped releases something. A handle that was made by reading a container since the mark began names
 //! an object that the container still holds, if nothing was released since. A handle that an operation makes for itself names

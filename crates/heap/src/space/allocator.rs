@@ -66,6 +66,8 @@ pub struct Space {
     pub(super) reserving: AtomicU32,
 }
 
+/// So many budgets from its window's begin large objects are placed while they have room there.
+const NEAR_BUDGETS: u64 = 2;
 /// Room at the end of a region that is not worth another visit, in bytes.
 const PARTIAL_MIN_BYTES: u64 = 64 << 10;
 
@@ -76,8 +78,9 @@ impl Space {
     /// [`Refused`].
     pub fn new(windows: Windows, budget_bytes: u64) -> Result<Self, Refused> {
         let geometry = *windows.geometry();
+        let near = RegionId::of(NEAR_BUDGETS * budget_bytes).0;
         let state = Window::ALL.map(|window| WindowState {
-            free: FreeRegions::new(geometry.regions(window).map(RegionId), RegionId::of(2 * budget_bytes).0),
+            free: FreeRegions::new(geometry.regions(window).map(RegionId), near),
             ..WindowState::default()
         });
         let reserve_bytes = (budget_bytes / 16).clamp(2 * REGION_BYTES, 32 * REGION_BYTES).min(budget_bytes / 2);

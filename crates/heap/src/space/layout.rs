@@ -160,14 +160,20 @@ impl Geometry {
         if offset < self.window_bytes[0] { Window::Slots } else { Window::Leaves }
     }
 
+    /// The bytes of a window.
+    #[must_use]
+    pub fn range(&self, window: Window) -> Range<u64> {
+        match window {
+            Window::Slots => 0..self.window_bytes[0],
+            Window::Leaves => self.window_bytes[0]..self.total_bytes(),
+        }
+    }
+
     /// Regions of a window.
     #[must_use]
     pub fn regions(&self, window: Window) -> Range<u32> {
-        let slots = RegionId::of(self.window_bytes[0]).0;
-        match window {
-            Window::Slots => 0..slots,
-            Window::Leaves => slots..RegionId::of(self.total_bytes()).0,
-        }
+        let Range { start, end } = self.range(window);
+        RegionId::of(start).0..RegionId::of(end).0
     }
 
     /// Regions of all windows.

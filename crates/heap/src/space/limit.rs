@@ -47,10 +47,10 @@ impl Space {
         self.lent_bytes.store(bytes.min(self.reserve_bytes / LENT_SHARE), Ordering::Relaxed);
     }
 
-    /// What is lent.
+    /// What of it users of this limit may use.
     #[must_use]
-    pub fn lent_bytes(&self) -> u64 {
-        self.lent_bytes.load(Ordering::Relaxed)
+    pub fn lent_bytes(&self, limit: Limit) -> u64 {
+        if limit == Limit::Mutator { self.lent_bytes.load(Ordering::Relaxed) } else { 0 }
     }
 
     /// A thread was refused memory, and nothing has been released since; or that is no longer so.
@@ -67,7 +67,7 @@ impl Space {
     #[must_use]
     pub fn limit_bytes(&self, limit: Limit) -> u64 {
         match limit {
-            Limit::Mutator => self.mutator_bytes() + self.margin_bytes() + self.lent_bytes(),
+            Limit::Mutator => self.mutator_bytes() + self.margin_bytes() + self.lent_bytes(limit),
             Limit::Reader => self.mutator_bytes() + self.reserve_bytes / READER_SHARE,
             Limit::Collector => self.budget_bytes,
         }

@@ -12,6 +12,7 @@
 //! All raw access to heap memory is in this file: everything else works with offsets and a [`Base`]. All system calls
 //! about it are in `mapping.rs`.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::atomic::AtomicU64;
 
@@ -19,7 +20,7 @@ use subduct_kernel::memfd::Memfd;
 use subduct_kernel::memory::Reservation;
 use subduct_kernel::{GIB, Result};
 
-use super::layout::{Geometry, RegionId, Window};
+use super::layout::{Geometry, Window};
 
 /// Words copied with one call of `memcpy`: for more, the C library takes an instruction that copies whole strings, which is three
 /// times slower on some processors when source and destination lie differently within their pages.
@@ -76,8 +77,8 @@ impl Windows {
         };
         // [kernel.memfd.two-views] [kernel.uffd.sigbus.system-call]
         for window in Window::ALL {
-            let regions = geometry.regions(window);
-            windows.map(windows.view(), RegionId(regions.start).start(), RegionId(regions.end).start())?;
+            let Range { start, end } = geometry.range(window);
+            windows.map(windows.view(), start, end)?;
         }
         Ok(windows)
     }
@@ -93,11 +94,10 @@ impl Windows {
 
     /// The file that holds a range of one window, and where in it the range begins.
     pub(super) fn part(&self, start: u64, end: u64) -> (&Memfd, usize) {
-        let slots_bytes = self.geometry.window_bytes(Window::Slots);
         let window = self.geometry.window_of(start);
-        debug_assert!(start < end && window == self.geometry.window_of(end - 1), "a range of one window");
-        let offset = if window == Window::Slots { start } else { start - slots_bytes };
-        (&self.memfds[window.index()], offset as usize)
+        let range = self.geometry.range(window);
+        debug_assert!(start < end && end <= range.end, "a range of one window");
+        (&self.memfds[window.index()], (start - range.start) as usize)
     }
 
     /// Unmaps both ranges and closes the files.
