@@ -299,7 +299,7 @@ def test_a_kernel_that_was_tried_with_the_same_package_is_not_tried_again(tmp_pa
     def keep(found: Column) -> None:
         for name, result in found.results.items():
             (tmp_path / f"{name}.json").write_text(json.dumps(result))
-        found.keep(tmp_path, TRIAL, DAY)
+        replace(found, day=DAY).keep(tmp_path, TRIAL)
 
     assert Column.kept("6.1", "1.2-3", tmp_path, TRIAL) is None
     good = replace(column("6.1", "6.1.0"), starts=2)

@@ -80,7 +80,7 @@ def _column(name: str, cache: Path, trial: Trial, arguments: argparse.Namespace)
     if column.release != release:
         raise KernelsError(f"the guest says it runs {column.release}, not {release}")
     if not names:
-        column.keep(results, trial, day)
+        column.keep(results, trial)
     return column
 
 

@@ -43,10 +43,10 @@ class Column:
         found = (json.loads(path.read_text()) for path in sorted(folder.glob("*.json")))
         return cls(heading, package_version, {result["name"]: result for result in found}, starts, day)
 
-    def keep(self, folder: Path, trial: Trial, day: date) -> None:
+    def keep(self, folder: Path, trial: Trial) -> None:
         """Leaves beside the results what they are of, for `kept`."""
         record = trial.figures | {
-            "day": day.isoformat(),
+            "day": self.day.isoformat(),
             "package_version": self.package_version,
             "starts": self.starts,
         }
