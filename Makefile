@@ -63,8 +63,9 @@ run: setup ## Load the standard library, churn it while it compacts, report (ARG
 .PHONY: test
 test: setup ## Everything: lint, Rust tests, the simulator, loom models, Python tests, the userfaultfd check
 	@.ci/together lint-rust lint-python
-	@.ci/together rust-test loom
+	@$(STAGE) rust-tests $(MAKE) --no-print-directory rust-test
 	@$(STAGE) simulator $(MAKE) --no-print-directory simulate
+	@$(STAGE) loom $(MAKE) --no-print-directory loom
 	@rm -f .test-evidence.json
 	@$(STAGE) python-tests $(MAKE) --no-print-directory python-test
 	@$(STAGE) userfaultfd $(BIN)/python tests/check_userfaultfd.py .test-evidence.json
