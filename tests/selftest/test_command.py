@@ -248,6 +248,23 @@ def test_a_check_that_hangs_leaves_no_process_behind() -> None:
     assert not ran.stderr
 
 
+def test_ctrl_c_is_not_lost_while_a_check_is_forked() -> None:
+    """What a handler raises there is ignored."""
+    run = (
+        'os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))\nsys.exit(main(["selftest"]))'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", with_check("pass", run)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        # A shell's background job would have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (130, "Bail out!"), done.stderr
+
+
 @pytest.mark.parametrize("json_option", ["", ', "--json"'])
 def test_ctrl_c_bails_out(json_option: str) -> None:
     program = with_check("os.write(2, b'running'); time.sleep(1000)", f'sys.exit(main(["selftest"{json_option}]))')

@@ -17,11 +17,12 @@ from subduct.selftest import raw
 from subduct.selftest.expect import skip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _READ_BYTES = 1 << 16
 _FAILED = 70
-_NOTICED_S = 0.5
+# What a person or a supervisor sends to end a command.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(body: Callable[[], dict[str, Any]], timeout_s: float) -> dict[str, Any] | str:
@@ -32,13 +33,21 @@ def run(body: Callable[[], dict[str, Any]], timeout_s: float) -> dict[str, Any] 
     """
     reader, writer = os.pipe()
     parent = os.getpid()
-    child = os.fork()
+    # What a handler raises while a fork runs the functions that were registered for it is ignored, and what it raises right
+    # after would leave the child behind.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        child = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
     if child == 0:
         os.close(reader)
-        _be_child(body, writer, parent)
+        _be_child(body, writer, parent, mask)
     os.close(writer)
     line: bytes | None = None
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # On both sides, so that the group exists whoever comes first.
         with contextlib.suppress(OSError):
             os.setpgid(child, child)
@@ -102,7 +111,7 @@ def _quieten() -> None:
     faulthandler.disable()
 
 
-def _be_child(body: Callable[[], dict[str, Any]], writer: int, parent: int) -> NoReturn:
+def _be_child(body: Callable[[], dict[str, Any]], writer: int, parent: int, mask: Iterable[int]) -> NoReturn:
     code = _FAILED
     try:
         with contextlib.suppress(OSError):
@@ -110,8 +119,9 @@ def _be_child(body: Callable[[], dict[str, Any]], writer: int, parent: int) -> N
         raw.die_with_parent(signal.SIGKILL)
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # Nothing a check prints may mix with the report.
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
@@ -136,8 +146,7 @@ def _first_line(reader: int, deadline: float) -> bytes | None:
     poll.register(reader, select.POLLIN)
     data = b""
     while (left_s := deadline - time.monotonic()) > 0:
-        # In pieces: a signal that comes right before the call does not end it, and would be noticed only afterwards.
-        if not poll.poll(min(left_s, _NOTICED_S) * 1000):
+        if not poll.poll(left_s * 1000):
             continue
         chunk = os.read(reader, _READ_BYTES)
         if not chunk:
