@@ -54,8 +54,10 @@ def ensure_virtme(folder: Path, requirements: Path) -> Path:
     Raises KernelsError when it cannot be installed.
     """
     programs = folder / "bin"
-    pinned = folder / "requirements.txt"
-    if (programs / "vng").exists() and pinned.exists() and pinned.read_text() == requirements.read_text():
+    installed = folder / "installed.txt"
+    # Programs of an environment name its folder: one that was moved is none.
+    wanted = f"{folder}\n{requirements.read_text()}"
+    if (programs / "vng").exists() and installed.exists() and installed.read_text() == wanted:
         return programs
     print("installing virtme-ng", flush=True)
     venv.create(folder, with_pip=True, clear=True)
@@ -63,5 +65,5 @@ def ensure_virtme(folder: Path, requirements: Path) -> Path:
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise KernelsError(f"virtme-ng could not be installed for {sys.executable}: {done.stderr.strip()}")
-    pinned.write_text(requirements.read_text())
+    installed.write_text(wanted)
     return programs
