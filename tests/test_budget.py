@@ -113,6 +113,33 @@ def test_what_is_refused_is_refused_after_a_collection(make_heap: HeapMaker) -> 
             del kept[numbers.randrange(len(kept))]
 
 
+@pytest.mark.parametrize("stress", [None, "64KiB"])
+def test_what_is_copied_in_is_refused_after_a_collection_if_it_was_before(
+    make_heap: HeapMaker, stress: str | None
+) -> None:
+    # Containers that grow while they are built, and moves under way that hold twice what they move.
+    def strings() -> list[str]:
+        return ["y" * rng.randrange(3000) for _ in range(20)]
+
+    def records() -> list[dict[str, Any]]:
+        return [{"id": i, "name": f"name {rng.random()}", "tags": ["a", "b"]} for i in range(rng.randrange(40))]
+
+    for seed in range(6):
+        rng = random.Random(seed)
+        make = (strings, records)[seed % 2]
+        heap = make_heap("8MiB", stress=stress, verify=False)
+        heap.root["kept"] = []
+        kept = heap.root["kept"]
+        with pytest.raises(HeapFull):
+            while True:
+                new: list[Any] = make()
+                kept.append(new)
+        heap.collect()
+        with pytest.raises(HeapFull):
+            kept.append(new)
+        heap.close()
+
+
 def test_a_full_heap_is_usable_after_something_is_deleted(make_heap: HeapMaker) -> None:
     heap = make_heap(BUDGET)
     documents = fill(heap, 0)

@@ -246,7 +246,7 @@ impl Heap {
     /// As [`Heap::drop_handle`], for an object that nobody but the caller has known: it is stored elsewhere by now, or is garbage
     /// of `failed_bytes`.
     pub fn drop_private(&self, handle: Handle, failed_bytes: u64) {
-        self.shared().note_failed(failed_bytes);
+        self.shared().note_garbage(failed_bytes);
         self.drop_with(|op| op.handle_pass(handle), handle);
     }
 

@@ -61,6 +61,8 @@ impl Heap {
         mutator.wish_declined.store(wish_declined, Ordering::Relaxed);
         if matches!(result, Err(Error::Full { .. })) {
             shared.fullness.note_refused();
+            // For those, too, that will find memory without asking for room.
+            shared.mover.space.withhold_margin(true);
         }
         if result.is_err() {
             mutator.shortages.store(0, Ordering::Relaxed);
@@ -82,7 +84,7 @@ impl Heap {
         shared.mover.space.withhold_margin(shared.fullness.has_refused());
         let Err(shortage) = reserve(&mut given) else { return Ok(()) };
         // Relaxed, here and below: read and written by this thread.
-        if mutator.is_last_try.load(Ordering::Relaxed) {
+        if mutator.is_last_try.load(Ordering::Relaxed) && shared.fullness.settled().is_some() {
             return Err(self.full(request.bytes)?);
         }
         let began = clock::ticks();
@@ -128,7 +130,7 @@ impl Heap {
                 Ok(()) => return Ok(()),
                 Err(why) => shortage = why,
             }
-            if attempt >= 2 && space.used_bytes() >= used_bytes {
+            if attempt >= 2 && space.used_bytes() >= used_bytes && shared.fullness.settled().is_some() {
                 break;
             }
         }
@@ -168,14 +170,15 @@ impl Heap {
         let (space, fullness) = (&shared.mover.space, &shared.fullness);
         match shortage {
             Shortage::Budget => {
+                let Some(settled) = fullness.settled() else { return false };
                 let Some(garbage) = fullness.garbage_bytes_max() else { return false };
                 // What is lent has been tried.
                 let garbage = garbage.saturating_sub(space.lent_bytes(request.limit));
                 let few_bytes = space.budget_bytes() / FEW_SHARE;
-                // Before the room: what a move gives back meanwhile counts twice, not never.
                 let moved = fullness.moved_bytes_max(shared.sparse_bytes(), space.allocated_bytes(), few_bytes);
                 let gain = garbage + moved;
                 space.geometry().round_to_pages(request.bytes) > space.room_bytes(request.limit) + gain
+                    && fullness.settled() == Some(settled)
             }
             Shortage::Fragmented => fullness.is_fragmented_for(request.bytes),
             Shortage::Kernel(_) | Shortage::Closed => false,

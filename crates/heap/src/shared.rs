@@ -267,10 +267,10 @@ impl Shared {
         }
     }
 
-    /// An attempt at an operation failed, and leaves so many bytes of garbage.
-    pub fn note_failed(&self, bytes: u64) {
+    /// So much became garbage, and nothing else with it.
+    pub fn note_garbage(&self, bytes: u64) {
         if bytes > 0 {
-            self.mover.space.lend(self.fullness.note_failed(bytes));
+            self.mover.space.lend(self.fullness.note_garbage(bytes));
         }
     }
 

@@ -88,6 +88,7 @@ pub fn run_cycle(shared: &Shared, kind: Kind) -> CycleReport {
         shared.throttle.progress(1.0);
         free_dead(shared);
         shared.mover.space.note_dead();
+        shared.fullness.begin_evacuation();
         let plan = plan::make(&shared.mover, eagerness(shared, kind, marked.live_bytes, drained_bytes));
         shared.mover.set_source_signature(plan.signature);
         shared.mover.space.release_held();

@@ -1,25 +1,26 @@
 //! Whether a collection can give memory back: what a thread asks that finds the heap full.
 //!
-//! A mark finds what is alive. From then on a collection can gain only what has become garbage since, and garbage comes from
-//! two sources: a reference that was overwritten, removed or dropped, and an attempt at an operation that failed. While little
-//! room is left, the write barrier notes the first (`BARRIER_RELEASE`), and failed attempts count their bytes:
+//! A mark finds what is alive. From then on a collection can gain only what has become garbage since. Of some garbage the size is known,
+//! and that nothing else became garbage with it: what an attempt at an operation allocated that failed, and the table of a container
+//! that was copied to a larger one. All else comes of a reference that was overwritten, removed or dropped, and while little room is
+//! left, the write barrier notes that there was one (`BARRIER_RELEASE`):
 //!
 //! ```text
-//!   nothing was released:   gain <= what failed attempts allocated since the mark began
+//!   nothing was released:   gain <= garbage of known size since the mark began
 //!   otherwise:              gain <= all that was allocated, and all that was alive
 //! ```
 //!
 //! To this comes what moving objects could give back ([`Space::sparse_bytes`](crate::space::Space::sparse_bytes)), until packing
 //! collections have tried that. Where all this is less than what is lacking, the heap is full, and says so without a collection. A
-//! cycle under way may find what became garbage since the mark before its own: until it has ended, that counts, too. What failed
-//! attempts allocated is lent by the reserve meanwhile ([`Space::lend`](crate::space::Space::lend)), so that a full heap has the
-//! same room for each attempt.
+//! cycle under way may find what became garbage since the mark before its own: until it has ended, that counts, too. From its plan on
+//! it holds more than it will at its end, how much more nobody knows but by waiting ([`Fullness::settled`]). Garbage of known size is lent
+//! by the reserve meanwhile ([`Space::lend`](crate::space::Space::lend)), so that a full heap has the same room for each attempt.
 //!
 //! Not everything that is dropped releases something. A handle that was made by reading a container since the mark began names
 //! an object that the container still holds, if nothing was released since. A handle that an operation makes for itself names
 //! an object that is stored by its end, or is garbage of a failed attempt.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering, fence};
 
 use crate::space::table::SideTable;
 
@@ -31,11 +32,11 @@ pub struct Fullness {
     is_watching: AtomicBool,
     /// Whether anything was released. True while nothing is noted.
     has_released: AtomicBool,
-    /// Bytes that failed attempts allocated.
-    failed_bytes: AtomicU64,
+    /// Bytes of garbage that is known: see `note_garbage`.
+    garbage_bytes: AtomicU64,
     /// The same between the last two marks, while the cycle with the last is under way.
     had_released: AtomicBool,
-    had_failed_bytes: AtomicU64,
+    had_garbage_bytes: AtomicU64,
     /// Whether a thread was refused memory, and nothing was released since.
     has_refused: AtomicBool,
     /// To how many bytes in use the next packing collection is to get. `u64::MAX` where nobody asks.
@@ -46,6 +47,8 @@ pub struct Fullness {
     packed_at_bytes: AtomicU64,
     /// Bytes of the smallest large object that a full collection found no run of regions for.
     fragmented_bytes: AtomicU64,
+    /// Odd while a cycle holds more than it will at its end: from its plan on, which charges destinations besides their sources.
+    evacuations: AtomicU64,
     /// Bytes that had been allocated when the mark began.
     allocated_bytes: AtomicU64,
     /// What the mark found, and which share of what had been allocated since the one before was alive, in thousandths.
@@ -74,14 +77,15 @@ impl Fullness {
             mark: AtomicU16::new(0),
             is_watching: AtomicBool::new(false),
             has_released: AtomicBool::new(true),
-            failed_bytes: AtomicU64::new(0),
+            garbage_bytes: AtomicU64::new(0),
             had_released: AtomicBool::new(false),
-            had_failed_bytes: AtomicU64::new(0),
+            had_garbage_bytes: AtomicU64::new(0),
             has_refused: AtomicBool::new(false),
             used_wanted_bytes: AtomicU64::new(u64::MAX),
             unmoved_bytes: AtomicU64::new(0),
             packed_at_bytes: AtomicU64::new(0),
             fragmented_bytes: AtomicU64::new(u64::MAX),
+            evacuations: AtomicU64::new(0),
             allocated_bytes: AtomicU64::new(0),
             live_bytes: AtomicU64::new(0),
             surviving_permille: AtomicU64::new(1000),
@@ -103,21 +107,41 @@ impl Fullness {
         // Relaxed, here and below: changes in a rendezvous, which orders it, or is a figure.
         let had = self.garbage_bytes_max();
         self.had_released.store(had.is_none(), Ordering::Relaxed);
-        self.had_failed_bytes.store(had.unwrap_or(0), Ordering::Relaxed);
+        self.had_garbage_bytes.store(had.unwrap_or(0), Ordering::Relaxed);
         self.has_refused.fetch_and(had.is_some(), Ordering::Relaxed);
         let mark = self.mark.load(Ordering::Relaxed);
         self.mark.store(if mark == u16::MAX { 1 } else { mark + 1 }, Ordering::Relaxed);
         self.is_watching.store(watch, Ordering::Relaxed);
         self.has_released.store(!watch, Ordering::Relaxed);
-        self.failed_bytes.store(0, Ordering::Relaxed);
+        self.garbage_bytes.store(0, Ordering::Relaxed);
         self.unmoved_bytes.store(0, Ordering::Relaxed);
         self.fragmented_bytes.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// The cycle has ended: what its mark found is free.
+    /// Destinations are about to be charged.
+    pub fn begin_evacuation(&self) {
+        self.evacuations.fetch_add(1, Ordering::Relaxed);
+        // Whoever sees what is charged from here on, and then asks by `settled`, sees that an evacuation has begun.
+        fence(Ordering::Release);
+    }
+
+    /// A number of the time since an evacuation ended; `None` while one is under way. Where the number is the same before and after
+    /// figures were read, none of them was one of an evacuation.
+    #[must_use]
+    pub fn settled(&self) -> Option<u64> {
+        // Pairs with `begin_evacuation`: figures that were read before are older than the number.
+        fence(Ordering::Acquire);
+        // Acquire pairs with `end_cycle`: figures that are read after it have what the evacuation gave back.
+        let evacuations = self.evacuations.load(Ordering::Acquire);
+        evacuations.is_multiple_of(2).then_some(evacuations)
+    }
+
+    /// The cycle has ended: what its mark found is free, and so is what it evacuated.
     pub fn end_cycle(&self) {
+        // Release: see `settled`.
+        self.evacuations.fetch_add(self.evacuations.load(Ordering::Relaxed) % 2, Ordering::Release);
         self.had_released.store(false, Ordering::Relaxed);
-        self.had_failed_bytes.store(0, Ordering::Relaxed);
+        self.had_garbage_bytes.store(0, Ordering::Relaxed);
     }
 
     /// A thread was refused memory.
@@ -186,9 +210,10 @@ impl Fullness {
         }
     }
 
-    /// A failed attempt allocated this much. Returns what all of them did.
-    pub fn note_failed(&self, bytes: u64) -> u64 {
-        self.failed_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+    /// So much became garbage, and nothing else with it: what a failed attempt allocated, or a container's table that was copied to
+    /// another one. Returns how much there is of that.
+    pub fn note_garbage(&self, bytes: u64) -> u64 {
+        self.garbage_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     /// A handle came into use: for an object that was `read` from a container, or with its object.
@@ -209,7 +234,7 @@ impl Fullness {
     pub fn garbage_bytes_max(&self) -> Option<u64> {
         let [has, had] = [&self.has_released, &self.had_released].map(|released| released.load(Ordering::Relaxed));
         let is_known = self.is_watching() && !has && !had;
-        is_known.then(|| self.failed_bytes.load(Ordering::Relaxed) + self.had_failed_bytes.load(Ordering::Relaxed))
+        is_known.then(|| self.garbage_bytes.load(Ordering::Relaxed) + self.had_garbage_bytes.load(Ordering::Relaxed))
     }
 
     /// Whether no collection can find a run of free regions for a large object of `bytes`.
@@ -235,6 +260,9 @@ impl Fullness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutator::{Op, Retry};
+    use crate::object::{Key, Ref, Scalar, dict, list};
+    use crate::{Heap, Options};
 
     /// A whole cycle, of which nothing happens but the begin of its mark.
     fn mark(fullness: &Fullness) {
@@ -249,7 +277,7 @@ mod tests {
         fullness.begin_mark(false);
         assert_eq!(fullness.garbage_bytes_max(), None);
         mark(&fullness);
-        fullness.note_failed(100);
+        fullness.note_garbage(100);
         assert_eq!(fullness.garbage_bytes_max(), Some(100));
         fullness.note_release();
         assert_eq!(fullness.garbage_bytes_max(), None);
@@ -269,15 +297,30 @@ mod tests {
         fullness.begin_mark(true);
         assert_eq!(fullness.garbage_bytes_max(), None, "nobody watched before the first");
         fullness.end_cycle();
-        fullness.note_failed(100);
+        fullness.note_garbage(100);
         fullness.begin_mark(true);
-        fullness.note_failed(10);
+        fullness.note_garbage(10);
         assert_eq!(fullness.garbage_bytes_max(), Some(110));
         fullness.end_cycle();
         assert_eq!(fullness.garbage_bytes_max(), Some(10));
         fullness.note_release();
         fullness.begin_mark(true);
         assert_eq!(fullness.garbage_bytes_max(), None);
+    }
+
+    #[test]
+    fn figures_that_were_read_in_an_evacuation_do_not_settle() {
+        let fullness = Fullness::new(1).unwrap();
+        let before = fullness.settled();
+        assert!(before.is_some());
+        fullness.begin_evacuation();
+        assert_eq!(fullness.settled(), None);
+        fullness.end_cycle();
+        assert!(fullness.settled().is_some() && fullness.settled() != before);
+        // A cycle that evacuates nothing.
+        let before = fullness.settled();
+        mark(&fullness);
+        assert_eq!(fullness.settled(), before);
     }
 
     #[test]
@@ -320,6 +363,35 @@ mod tests {
         fullness.note_handle(4, false);
         fullness.note_dropped(4);
         assert_eq!(fullness.garbage_bytes_max(), None);
+    }
+
+    #[test]
+    fn a_container_that_grows_or_closes_gaps_releases_nothing_but_garbage_of_known_size() {
+        let heap = Heap::new(Options { budget_bytes: 64 << 20, ..Options::default() }).unwrap();
+        let held = |op: &mut Op<'_>, new: fn(&mut Op<'_>, usize) -> Result<Ref, Retry>| {
+            new(op, 0).and_then(|object| op.handle_new(object))
+        };
+        let [list, dict] =
+            [list::new as fn(&mut Op<'_>, usize) -> _, dict::new].map(|new| heap.run(|op| held(op, new)).unwrap());
+        let text = Scalar::Str(b"too long to be part of the slot itself");
+        let add = |number: i64| {
+            heap.run(|op| list::push(op, op.handle_get(list), &text)).unwrap();
+            heap.run(|op| dict::insert(op, op.handle_get(dict), &Key::Int(number), &text)).unwrap();
+        };
+        let known = || heap.shared().fullness.garbage_bytes_max();
+        (0..5).for_each(add);
+        heap.run(|op| dict::pop_last(op, op.handle_get(dict))).unwrap();
+        heap.collect().unwrap();
+        let mut before = known();
+        assert_eq!(before, Some(0));
+        for number in 5..2_000 {
+            add(number);
+            assert!(known() >= before, "{number}: {:?} after {before:?}", known());
+            before = known();
+        }
+        assert!(before > Some(1 << 16), "{before:?}");
+        heap.run(|op| dict::pop_last(op, op.handle_get(dict))).unwrap();
+        assert_eq!(known(), None);
     }
 
     #[test]

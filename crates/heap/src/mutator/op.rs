@@ -3,6 +3,7 @@
 //! An operation is restartable. It allocates everything it needs before it changes anything that others can see; when
 //! memory is short it returns [`Retry`], the caller leaves the critical section, makes room, and runs it again.
 
+mod barrier;
 mod hold;
 mod lock;
 
@@ -79,7 +80,7 @@ impl<'h> Op<'h> {
             // Counted once: not again as a part of what a longer work of this thread has allocated.
             let failed_bytes = self.local.allocated_bytes - self.local.began_at_bytes;
             self.local.allocated_bytes = self.local.began_at_bytes;
-            self.shared.note_failed(failed_bytes);
+            self.shared.note_garbage(failed_bytes);
         }
         // Relaxed: read by this thread.
         self.mutator.allocated_bytes.store(self.local.allocated_bytes, Ordering::Relaxed);
@@ -289,92 +290,6 @@ impl<'h> Op<'h> {
         Value::from_bits(self.load_word(self.slot(object, slot)))
     }
 
-    /// Changes a slot.
-    #[inline]
-    pub fn store(&mut self, object: Ref, slot: usize, value: Value) {
-        let offset = self.slot(object, slot);
-        self.store_at(offset, value);
-    }
-
-    #[inline]
-    fn store_at(&mut self, offset: u64, value: Value) {
-        if self.barrier != 0 {
-            self.note_release(offset);
-            self.before_store(offset, value);
-        }
-        self.store_word(offset, value.bits());
-    }
-
-    /// As [`Op::store_at`], where what is overwritten is no loss to any user: handles, and caches.
-    #[inline]
-    fn store_uncounted(&mut self, offset: u64, value: Value) {
-        if self.barrier != 0 {
-            self.before_store(offset, value);
-        }
-        self.store_word(offset, value.bits());
-    }
-
-    /// As [`Op::store`], in a cache of strings.
-    pub fn store_cached(&mut self, cache: Ref, slot: usize, value: Value) {
-        let offset = self.slot(cache, slot);
-        self.store_uncounted(offset, value);
-    }
-
-    #[cold]
-    fn note_release(&mut self, offset: u64) {
-        if self.barrier & BARRIER_RELEASE != 0 && Value::from_bits(self.load_word(offset)).as_ref().is_some() {
-            self.shared.fullness.note_release();
-        }
-    }
-
-    /// The write barrier: keeps the snapshot whole, and the page signatures true.
-    #[cold]
-    fn before_store(&mut self, offset: u64, value: Value) {
-        if self.barrier & BARRIER_LOG != 0 {
-            self.log(Value::from_bits(self.load_word(offset)));
-        }
-        if self.barrier & BARRIER_TRACK != 0
-            && let Some(target) = value.as_ref()
-        {
-            self.shared.mover.marks.note_reference(offset, target);
-        }
-    }
-
-    fn log(&mut self, value: Value) {
-        let Some(object) = value.as_ref() else { return };
-        let marks = &self.shared.mover.marks;
-        if !marks.is_marked(object.offset()) && !self.shared.logs.push(&mut self.local.log, value) {
-            let header = self.header(object);
-            self.local.born += u64::from(marks.mark(&self.shared.mover.space.regions, object, header));
-            // Relaxed: the marker looks in the rendezvous that would end marking.
-            self.shared.marked_unscanned.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Moves `count` slots within an object, to where others may be overwritten: `memmove` with the barrier.
-    pub fn move_slots(&mut self, object: Ref, from: usize, to: usize, count: usize) {
-        let mut step = |i: usize| {
-            let value = self.load(object, from + i);
-            self.store(object, to + i, value);
-        };
-        if to <= from { (0..count).for_each(&mut step) } else { (0..count).rev().for_each(&mut step) }
-    }
-
-    /// Copies slots into an object of this operation whose slots there are still empty.
-    pub fn copy_slots(&mut self, source: Ref, from: usize, destination: Ref, to: usize, count: usize) {
-        for i in 0..count {
-            let value = self.load(source, from + i);
-            self.store(destination, to + i, value);
-        }
-    }
-
-    /// Empties slots.
-    pub fn clear_slots(&mut self, object: Ref, from: usize, count: usize) {
-        for slot in from..from + count {
-            self.store(object, slot, Value::EMPTY);
-        }
-    }
-
     /// The bytes of an immutable leaf.
     #[inline]
     #[must_use]
@@ -432,7 +347,7 @@ impl<'h> Op<'h> {
         assert!(refs.len() <= POLL_ROOTS, "a poll keeps at most {POLL_ROOTS} references");
         for (i, object) in refs.iter().enumerate() {
             let slot = self.shared.handles.slot(self.local.roots[i]);
-            self.store_uncounted(slot, Value::reference(*object));
+            self.store_uncounted_at(slot, Value::reference(*object));
         }
         // Relaxed: the gate orders it for those who read it in a rendezvous.
         self.mutator.is_polling.store(true, Ordering::Relaxed);
@@ -446,7 +361,7 @@ impl<'h> Op<'h> {
         for (i, object) in refs.iter_mut().enumerate() {
             let slot = self.shared.handles.slot(self.local.roots[i]);
             *object = Value::from_bits(self.load_word(slot)).as_ref().expect("[inv.poll.roots]");
-            self.store_uncounted(slot, Value::EMPTY);
+            self.store_uncounted_at(slot, Value::EMPTY);
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn share(op: &mut Op<'_>, which: Interned, bytes: &[u8], hash: u64) -
     if let Some((way, value)) = find_in_set(op, interner, set, bytes) {
         if way >= ENTRANCE {
             push_back(op, interner, set..set + way);
-            op.store_cached(interner, set, value);
+            op.store_uncounted(interner, set, value);
         }
         return Ok(value);
     }
@@ -39,7 +39,7 @@ pub(super) fn share(op: &mut Op<'_>, which: Interned, bytes: &[u8], hash: u64) -
         push_back(op, interner, set + ENTRANCE..set + WAYS - 1);
         ENTRANCE
     });
-    op.store_cached(interner, set + way, value);
+    op.store_uncounted(interner, set + way, value);
     Ok(value)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn share(op: &mut Op<'_>, which: Interned, bytes: &[u8], hash: u64) -
 fn push_back(op: &mut Op<'_>, interner: Ref, slots: Range<usize>) {
     for slot in slots.rev() {
         let value = op.load(interner, slot);
-        op.store_cached(interner, slot + 1, value);
+        op.store_uncounted(interner, slot + 1, value);
     }
 }
 

@@ -170,6 +170,9 @@ impl Space {
         wanted: u64,
         limit: Limit,
     ) -> Result<RegionId, Shortage> {
+        if self.is_over(state, limit) {
+            return Err(Shortage::Budget);
+        }
         let id = self.current_with_room(state, window, least)?;
         let used = self.regions.get(id).used_bytes();
         let bytes = wanted.max(least).min(REGION_BYTES - used);

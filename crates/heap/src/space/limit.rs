@@ -8,7 +8,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::allocator::Space;
+use super::allocator::{Space, WindowState};
 use super::layout::POPULATE_BYTES;
 
 /// What users of memory may charge up to.
@@ -61,6 +61,13 @@ impl Space {
 
     fn margin_bytes(&self) -> u64 {
         if self.is_margin_withheld.load(Ordering::Relaxed) { 0 } else { self.reserve_bytes / MARGIN_SHARE }
+    }
+
+    /// Whether so much is in use that users of this limit get nothing, resident or not: what they were refused with the margin they
+    /// would find in the rests of pages without it.
+    pub(super) fn is_over(&self, state: &[WindowState; 2], limit: Limit) -> bool {
+        let used_bytes = self.charged_bytes().saturating_sub(Self::pooled_bytes(state));
+        self.is_margin_withheld.load(Ordering::Relaxed) && used_bytes > self.limit_bytes(limit)
     }
 
     /// Bytes that may be charged now.

@@ -14,8 +14,7 @@ impl Space {
         }
     }
 
-    /// Bytes that evacuating all regions would give back, and that an evacuation under way will. `left_bytes` says how much of a
-    /// region mutators hold and do not use.
+    /// Bytes that evacuating all regions would give back. `left_bytes` says how much of a region mutators hold and do not use.
     ///
     /// O(regions x cost of `left_bytes`).
     #[must_use]
@@ -25,7 +24,6 @@ impl Space {
                 let idle = region.dead_bytes() + left_bytes(id);
                 self.gained(region.resident_bytes(), region.used_bytes().saturating_sub(idle))
             }
-            Role::Source => region.resident_bytes(),
             _ => 0,
         });
         regions.sum()

@@ -35,7 +35,7 @@ impl Op<'_> {
         if self.barrier & BARRIER_RELEASE != 0 {
             self.shared.fullness.note_handle(handle.index(), read);
         }
-        self.store_uncounted(self.shared.handles.slot(handle), Value::reference(object));
+        self.store_uncounted_at(self.shared.handles.slot(handle), Value::reference(object));
         self.shared.handles.count(1);
         Ok(handle)
     }
@@ -61,7 +61,7 @@ impl Op<'_> {
 
     /// As [`Op::handle_drop`], for an object that something else refers to by now, or that this attempt made and leaves.
     pub fn handle_pass(&mut self, handle: Handle) {
-        self.store_uncounted(self.shared.handles.slot(handle), Value::EMPTY);
+        self.store_uncounted_at(self.shared.handles.slot(handle), Value::EMPTY);
         self.shared.handles.count(-1);
         self.local.handles.push(handle);
         if self.local.handles.len() > 2 * HANDLE_BATCH {

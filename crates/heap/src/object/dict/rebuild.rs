@@ -111,12 +111,17 @@ fn close_gaps(op: &mut Op<'_>, table: &Table, dict: Ref) {
     let mut len = 0;
     for entry in 0..table.used {
         if table.is_live(op, entry) {
-            op.move_slots(entries, 2 * entry, 2 * len, 2);
+            for half in 0..2 {
+                let value = op.load(entries, 2 * entry + half);
+                op.store_uncounted(entries, 2 * len + half, value);
+            }
             len += 1;
         }
     }
-    op.clear_slots(entries, 2 * len, 2 * (table.used - len));
-    table::install(op, dict, table.entries, table.index, len, len);
+    for slot in 2 * len..2 * table.used {
+        op.store_uncounted(entries, slot, Value::EMPTY);
+    }
+    table::install_copied(op, dict, table.entries, table.index, len, len);
     table::bump_generation(op, dict);
 }
 
@@ -134,7 +139,7 @@ fn renew_entries(op: &mut Op<'_>, dict: &mut Ref, new: Ref) -> Result<(), Retry>
     let [moved, new] = refs;
     *dict = moved;
     let index = Table::of(op, moved).index;
-    table::install(op, moved, Some(new), index, len, len);
+    table::install_copied(op, moved, Some(new), index, len, len);
     Ok(())
 }
 
@@ -151,7 +156,7 @@ fn renew_index(op: &mut Op<'_>, dict: &mut Ref, new: Ref) {
     {
         hash_entries(op, entries, table.used, new);
     }
-    table::install(op, moved, table.entries, Some(new), table.len, table.used);
+    table::install_copied(op, moved, table.entries, Some(new), table.len, table.used);
 }
 
 /// A copy of a dict, without gaps or spare room. Polls if it is large; fails only before that. O(used).

@@ -234,3 +234,17 @@ pub(super) fn install(op: &mut Op<'_>, dict: Ref, entries: Option<Ref>, index: O
     op.store(dict, INDEX, index.map_or(Value::EMPTY, Value::reference));
     Table { dict, entries, index, len, used }.set_counts(op, len, used);
 }
+
+/// As [`install`], where all live entries were copied to those.
+pub(super) fn install_copied(
+    op: &mut Op<'_>,
+    dict: Ref,
+    entries: Option<Ref>,
+    index: Option<Ref>,
+    len: usize,
+    used: usize,
+) {
+    op.store_copied(dict, ENTRIES, entries.map_or(Value::EMPTY, Value::reference));
+    op.store_copied(dict, INDEX, index.map_or(Value::EMPTY, Value::reference));
+    Table { dict, entries, index, len, used }.set_counts(op, len, used);
+}

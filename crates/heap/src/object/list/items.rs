@@ -84,9 +84,11 @@ fn renew(op: &mut Op<'_>, list: &mut Ref, new: Ref, at: usize, cut: usize) -> Re
     }
     let [moved, _, new] = refs;
     *list = moved;
-    install(op, moved, Some(new));
     if cut > 0 {
+        install(op, moved, Some(new));
         set_len(op, moved, body.len - cut);
+    } else {
+        op.store_copied(moved, ITEMS, Value::reference(new));
     }
     new
 }
