@@ -28,7 +28,7 @@ from subduct.model.differential.step_class import Timed, check_step_classes, con
 from subduct.model.rules import RuleBook
 from subduct.model.space import AddressSpace
 from subduct.model.state import rule_book
-from subduct.model.uapi import PAGE
+from subduct.model.uapi import PAGE, RemapFlag
 
 RUNNING = min(Version.parse(os.uname().release), NEWEST)
 SEQUENCES = int(os.environ.get("SUBDUCT_SEQUENCES", "150"))
@@ -130,6 +130,20 @@ def test_what_the_kernel_maps_elsewhere_is_read_and_taken_away(server: KernelSer
         assert gone.call == Call("munmap", (address, 3 * PAGE))
         assert [str(each.kernel.result) for each in (first, last, gone)] == ["0x0"] * 3
     assert len(steps) == 9
+
+
+def test_the_address_0_is_an_address_as_any_other_for_those_who_may_map_there(
+    server: KernelServer, book: RuleBook
+) -> None:
+    flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS
+    mapping = Call("mmap", (0, PAGE, Prot.READ | Prot.WRITE, flags, -1, 0))
+    there = Call("mmap", (ground.START, PAGE, Prot.READ | Prot.WRITE, flags | MapFlag.FIXED, -1, 0))
+    moved = Call("mremap", (ground.START, PAGE, PAGE, RemapFlag.MAYMOVE | RemapFlag.FIXED, 0))
+    steps = run_calls(server, book, [mapping, there, moved])
+    if server.machine.lowest_address:
+        assert str(steps[-1].kernel.result) == "EPERM"
+    else:
+        assert [str(each.call) for each in steps[-3:]] == ["peek(0)", "peek(0)", f"munmap(0, {PAGE})"]
 
 
 def test_a_sequence_ends_where_the_model_says_that_a_signal_ends_it(server: KernelServer, book: RuleBook) -> None:

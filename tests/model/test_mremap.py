@@ -196,6 +196,9 @@ def test_limits() -> None:
     space = space_with("6.18", limits=Limits(locked_bytes=5 * PAGE))
     space.mlock(OLD, 4 * PAGE)
     assert refused(space, OLD, 4 * PAGE, 6 * PAGE, 1) == ("mremap.locked-limit", "EAGAIN")
+    space = space_with("6.18", limits=Limits(lowest_address=PAGE))
+    assert refused(space, OLD, 4 * PAGE, 2 * PAGE, MOVE, 0) == ("mremap.below-minimum", "EPERM")
+    assert [(each.start, each.end) for each in space.mappings] == [(OLD, OLD + 2 * PAGE)]
     space = space_with("6.18", limits=Limits(mappings=5))
     assert refused(space, OLD, PAGE, PAGE, MOVE, NEW) == ("mremap.too-many-mappings", "ENOMEM")
 

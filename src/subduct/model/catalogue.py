@@ -31,6 +31,7 @@ MMAP_RULES = (
     Rule("mmap.type", EINVAL, "Neither MAP_SHARED nor MAP_PRIVATE is given.", "mmap(2)"),
     Rule("mmap.too-long", ENOMEM, "The range does not fit into the address space.", "mmap(2)"),
     Rule("mmap.fixed-unaligned", EINVAL, "MAP_FIXED with an address that is not a multiple of the page size.", "mmap(2)"),
+    Rule("mmap.below-minimum", EPERM, "MAP_FIXED below vm.mmap_min_addr, without the capability CAP_SYS_RAWIO.", "cap_mmap_addr()"),
     Rule("mmap.occupied", EEXIST, "MAP_FIXED_NOREPLACE, and something is mapped in the range.", "mmap(2)"),
     Rule("mmap.write-sealed", EPERM, "A writable shared mapping of a memfd that is sealed against writing.", "memfd_create(2)"),
     Rule(

@@ -27,6 +27,7 @@ def mmap(state: State, address: int, length: int, prot: int, flags: int, fd: int
     if placed_exactly:
         check("mmap.too-long", address > TASK_SIZE - length)
         check("mmap.fixed-unaligned", address % PAGE)
+        check("mmap.below-minimum", address < state.limits.lowest_address)
     if flags & MapFlag.FIXED_NOREPLACE:
         check("mmap.occupied", state.layout.within(address, address + length))
     shared = bool(flags & MapFlag.SHARED)

@@ -166,6 +166,7 @@ _CHECKS: dict[str, _Check] = {
     "mremap.locked-limit": _locks_too_much,
     "mremap.address-space-limit": lambda s, r: _exceeds(s, r.growth),
     "mremap.dontunmap-address-space-limit": lambda s, r: r.keeps_old and _exceeds(s, r.old_length),
+    "mremap.below-minimum": lambda s, r: r.fixed and r.new_address < s.limits.lowest_address,
     "mremap.no-room": lambda _, r: not r.flags & RemapFlag.MAYMOVE,
     "mremap.no-place": _finds_no_place,
 }

@@ -79,6 +79,7 @@ MREMAP_RULES = (
         "With MREMAP_DONTUNMAP the old range and the new one both count, and together they exceed RLIMIT_AS.",
         "mremap_to()",
     ),
+    Rule("mremap.below-minimum", EPERM, "MREMAP_FIXED below vm.mmap_min_addr, without the capability CAP_SYS_RAWIO.", "cap_mmap_addr()"),
     Rule("mremap.no-place", ENOMEM, "The address space has no free range of the new size.", "get_unmapped_area()"),
     Rule("mremap.no-room", ENOMEM, "The mapping cannot grow where it is, and MREMAP_MAYMOVE is not given.", _MAN),
     Rule(
@@ -225,7 +226,7 @@ _TARGET = (
     "mremap.new-range-beyond-end",
     "mremap.overlap",
 )
-_MOVE = ("mremap.dontunmap-address-space-limit", "move")
+_MOVE = ("mremap.dontunmap-address-space-limit", "mremap.below-minimum", "move")
 
 _FLAGS = ("mremap.fixed-without-maymove", "mremap.dontunmap-without-maymove", "mremap.dontunmap-resizes")
 _FLAGS_FIRST = (

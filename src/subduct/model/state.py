@@ -39,11 +39,16 @@ def rule_book(version: Version) -> RuleBook:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the process may have; None means as much as it likes (for locked memory: the capability CAP_IPC_LOCK)."""
+    """What the process may have; None means as much as it likes (for locked memory: the capability CAP_IPC_LOCK).
+
+    `lowest_address` is where the lowest mapping may begin that is placed exactly: vm.mmap_min_addr, 0 with the capability
+    CAP_SYS_RAWIO.
+    """
 
     locked_bytes: int | None = None
     address_space_bytes: int | None = None
     mappings: int = 65_530
+    lowest_address: int = 0
 
 
 class State:

@@ -71,7 +71,8 @@ def _run(server: KernelServer, book: RuleBook, nexts: Iterable[_Chooser]) -> lis
         found = compare(model, steps[-1])
         if found:
             raise DifferenceError(steps, found)
-        away = elsewhere(steps[-1]) or away
+        put = elsewhere(steps[-1])
+        away = away if put is None else put
     return steps
 
 

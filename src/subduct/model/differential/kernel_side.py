@@ -219,6 +219,7 @@ def serve() -> None:
             "merges_with_source": empty and _merges_with_source(),
             "keeps_charge": empty and _keeps_charge(),
             "locked_bytes": _locked_bytes(),
+            "lowest_address": _lowest_address(),
         }
     )
     # What a child writes to is copied for it: the collector would write to every object there is.
@@ -353,6 +354,16 @@ def _locked_bytes() -> int | None:
     status = Path("/proc/self/status").read_text()
     capabilities = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
     return None if capabilities >> _CAP_IPC_LOCK & 1 or limit == resource.RLIM_INFINITY else limit
+
+
+def _lowest_address() -> int:
+    """The lowest address at which this process may map: 0 with the capability CAP_SYS_RAWIO."""
+    flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS | MapFlag.FIXED
+    try:
+        _native.sys_munmap(_native.sys_mmap(0, PAGE, Prot.READ, flags), PAGE)
+    except KernelError:
+        return int(Path("/proc/sys/vm/mmap_min_addr").read_text())
+    return 0
 
 
 def say(answer: dict[str, Any]) -> None:

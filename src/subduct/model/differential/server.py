@@ -29,7 +29,7 @@ class Machine:
     """What the process that asks the kernel found out about it: its release; whether the ground is empty; whether
     there are userfaultfd, perf events, mseal and an ordinary vvar mapping; whether a memfd sealed against writing can be mapped
     shared; what MREMAP_DONTUNMAP does to locked memory, to a mapping that it moves pages beside, and to the charge of what it
-    leaves behind; the most it may lock in bytes, None for no limit."""
+    leaves behind; the most it may lock in bytes, None for no limit; the lowest address it may map at."""
 
     release: str
     empty: bool
@@ -43,11 +43,12 @@ class Machine:
     merges_with_source: bool
     keeps_charge: bool
     locked_bytes: int | None
+    lowest_address: int
 
     @property
     def limits(self) -> Limits:
         """The same limits for the model."""
-        return Limits(locked_bytes=self.locked_bytes)
+        return Limits(locked_bytes=self.locked_bytes, lowest_address=self.lowest_address)
 
     def adapted(self, book: RuleBook) -> RuleBook:
         """The book with those rules as this kernel has them that later releases of old versions changed."""
