@@ -85,7 +85,7 @@ DAY = date(2026, 1, 2)
 
 
 def column(heading: str, release: str, **changed: dict[str, Any]) -> Column:
-    return Column(heading, "1.2-3", results(release, **changed), 1, DAY)
+    return Column(heading, "1.2-3", results(release, **changed), 1, DAY, TRIAL.digest)
 
 
 def test_the_newest_full_image_is_chosen() -> None:
@@ -290,7 +290,7 @@ def test_what_is_not_as_it_must_be_is_a_problem(release: str, check: str, change
 def test_a_guest_that_ended_early_does_not_pass(tmp_path: Path) -> None:
     for name in ("boot", "probes"):
         (tmp_path / f"{name}.json").write_text(json.dumps(results("6.1.0")[name]))
-    found = Column.read("6.1", "", tmp_path, 1, DAY)
+    found = Column.read("6.1", "", tmp_path, 1, DAY, TRIAL.digest)
     assert "selftest: no result, the guest ended before" in found.problems()
     assert "-" in text([found])
 
@@ -308,6 +308,8 @@ def test_a_kernel_that_was_tried_with_the_same_package_is_not_tried_again(tmp_pa
     assert Column.kept("6.1", "1.2-4", tmp_path, TRIAL) is None
     for changed in ({"sequences": 1_999}, {"seconds": 6.0}, {"version": "1.2.4"}, {"digest": "0123abce"}):
         assert Column.kept("6.1", "1.2-3", tmp_path, replace(TRIAL, **changed)) is None
+        any_digest = Column.kept("6.1", "1.2-3", tmp_path, replace(TRIAL, **changed), any_digest=True)
+        assert any_digest == (good if "digest" in changed else None)
     keep(column("6.1", "6.1.0", differential={"difference": "mremap: EINVAL"}))
     assert Column.kept("6.1", "1.2-3", tmp_path, TRIAL) is None
 
@@ -409,12 +411,12 @@ def test_a_kernel_that_is_always_broken_did_not_come_up(tmp_path: Path) -> None:
 def test_the_document_has_the_table() -> None:
     releases = {"5.10": "5.10.0", "6.1": "6.1.0", "7.2": "7.2.13", "host": "6.18.4"}
     columns = [column(heading, release) for heading, release in releases.items()]
-    columns[1] = replace(columns[1], day=date(2026, 1, 1))
+    columns[1] = replace(columns[1], day=date(2026, 1, 1), digest="89abcdef" * 8)
     written = document(columns, TRIAL)
     assert "found on 2026-01-01 with subduct 1.2.3." in written
-    assert "SHA-256 0123abcd." in written
     rows = table(written)
     assert rows["DONTUNMAP of a shared memfd"] == ["refused (EINVAL)", "accepted", "accepted", "accepted"]
+    assert rows["files of subduct, SHA-256"] == ["0123abcd", "89abcdef89ab", "0123abcd", "0123abcd"]
     assert rows["tried on"] == ["2026-01-02", "2026-01-01", "2026-01-02", "2026-01-02"]
     assert rows["heap run: delivery"] == ["software", "sigbus", "sigbus", "sigbus"]
     assert rows["all as it must be"] == ["yes"] * 4

@@ -60,12 +60,14 @@ def main() -> int:
 
 
 def _column(name: str, cache: Path, trial: Trial, arguments: argparse.Namespace) -> Column:
-    """Tries a kernel, or takes what an earlier run found with the same package and the same numbers."""
+    """Tries a kernel, or takes what an earlier run found with the same numbers and the same package, or any if that is wanted."""
     kernel = None if name == HOST else _image(Series(name), cache)
     package_version = "" if kernel is None else kernel.package_version
     results = cache / "logs" / name
     names = arguments.check or []
-    kept = None if arguments.again or names else Column.kept(name, package_version, results, trial)
+    kept = None
+    if not arguments.again and not names:
+        kept = Column.kept(name, package_version, results, trial, any_digest=arguments.any_package)
     release = platform.release() if kernel is None else kernel.release
     if kept is not None and kept.release == release:
         print(f"  tried on {kept.day}", flush=True)
@@ -76,7 +78,7 @@ def _column(name: str, cache: Path, trial: Trial, arguments: argparse.Namespace)
     else:
         print(f"  booting {kernel.release} ({kernel.package_version})", flush=True)
         starts = Guest(cache / "venv" / "bin", _REPOSITORY, Path(sys.executable)).run(kernel, results, trial, names)
-    column = Column.read(name, package_version, results, starts, day)
+    column = Column.read(name, package_version, results, starts, day, trial.digest)
     if column.release != release:
         raise KernelsError(f"the guest says it runs {column.release}, not {release}")
     if not names:
@@ -117,6 +119,11 @@ def _parse() -> argparse.Namespace:
         "--again",
         action="store_true",
         help="try also what an earlier run found good with this package and these numbers",
+    )
+    parser.add_argument(
+        "--any-package",
+        action="store_true",
+        help="take what an earlier run found good also if files of the package have changed since; each column says of which it is",
     )
     parser.add_argument("--sequences", type=int, default=2_000, help="of the differential test (default: 2000)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of the heap run (default: 5)")

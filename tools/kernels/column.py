@@ -28,20 +28,21 @@ _RECORD = "trial.record"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One kernel of the table: its heading, the version of its package, each check's result, how many starts it took, and when
-    it was tried."""
+    """One kernel of the table: its heading, the version of its package, each check's result, how many starts it took, when it was
+    tried, and with what: the digest of `Trial`."""
 
     heading: str
     package_version: str
     results: dict[str, Result]
     starts: int = 1
     day: date = date.min
+    digest: str = ""
 
     @classmethod
-    def read(cls, heading: str, package_version: str, folder: Path, starts: int, day: date) -> Column:
+    def read(cls, heading: str, package_version: str, folder: Path, starts: int, day: date, digest: str) -> Column:
         """Reads the results that a guest left in a folder."""
         found = (json.loads(path.read_text()) for path in sorted(folder.glob("*.json")))
-        return cls(heading, package_version, {result["name"]: result for result in found}, starts, day)
+        return cls(heading, package_version, {result["name"]: result for result in found}, starts, day, digest)
 
     def keep(self, folder: Path, trial: Trial) -> None:
         """Leaves beside the results what they are of, for `kept`."""
@@ -53,15 +54,18 @@ class Column:
         (folder / _RECORD).write_text(json.dumps(record, indent=2))
 
     @classmethod
-    def kept(cls, heading: str, package_version: str, folder: Path, trial: Trial) -> Column | None:
-        """The column of an earlier run, if it tried the same on the same kernel and all was as it must be."""
+    def kept(
+        cls, heading: str, package_version: str, folder: Path, trial: Trial, *, any_digest: bool = False
+    ) -> Column | None:
+        """The column of an earlier run, if it tried the same on the same kernel and all was as it must be; with `any_digest`, also
+        another package of the same version."""
         path = folder / _RECORD
         record = json.loads(path.read_text()) if path.exists() else {}
-        if any(
-            record.get(name) != value for name, value in (trial.figures | {"package_version": package_version}).items()
-        ):
+        wanted = trial.figures | {"package_version": package_version}
+        if any(record.get(name) != value for name, value in wanted.items() if not (any_digest and name == "digest")):
             return None
-        found = cls.read(heading, package_version, folder, record["starts"], date.fromisoformat(record["day"]))
+        day = date.fromisoformat(record["day"])
+        found = cls.read(heading, package_version, folder, record["starts"], day, record["digest"])
         return None if found.problems() else found
 
     @property

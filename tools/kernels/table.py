@@ -14,20 +14,22 @@ if TYPE_CHECKING:
     from kernels.trial import Trial
 
 _NOT_RUN = "-"
+# Of a digest, enough to tell one from another.
+_DIGITS = 12
 
 _HEAD = """\
 # Real kernels
 
 What `make kernels` found on {day} with subduct {version}. Each kernel but `{host}` is Debian's own image, booted by
 virtme-ng under software emulation on the host's file system; `{host}` is the machine that ran it. The command writes
-this file when every check passed on every kernel, and only then. All columns are of one package: its files have the
-SHA-256 {digest}.
+this file when every check passed on every kernel, and only then.
 
 """
 
 _FOOT = """
 The rows:
 
+- **files of subduct**: the first digits of the SHA-256 of all files of the package that was tried.
 - **boot**: from the start of the emulator to the first check, by the guest's clock. A start at which the emulator showed
   a processor the kernel's own breakpoints too late (`int3` in the console) is made again, and the start that counts is named.
 - **DONTUNMAP of ...**: what `mremap(MREMAP_MAYMOVE | MREMAP_DONTUNMAP)` says to one populated page of this kind, asked with
@@ -50,8 +52,9 @@ the packages. The images come from the mirror that this machine's apt uses, are 
 never installed; they stay there for the next run, and `make kernels ARGS=--refresh` fetches the newest ones. One kernel:
 `make kernels ARGS="--only 5.10"`, which prints its column and leaves this file alone. Consoles, outputs and results are in
 `target/kernels/logs`. What an earlier run found good with the same files of the package, the same kernel and the same numbers is
-taken from there, so that a run can be interrupted and the kernels tried one by one; `ARGS=--again` tries them all. A kernel that
-cannot be had, does not boot or fails a check fails the command.
+taken from there, so that a run can be interrupted and the kernels tried one by one; `ARGS=--again` tries them all, and
+`ARGS=--any-package` only those that no package of this version was good on. A kernel that cannot be had, does not boot or fails a check
+fails the command.
 """
 
 
@@ -111,6 +114,7 @@ def _seconds(column: Column) -> str:
 ROWS = (
     Row("release", lambda column: column.release),
     Row("package", lambda column: column.package_version or _NOT_RUN),
+    Row("files of subduct, SHA-256", lambda column: column.digest[:_DIGITS]),
     Row("tried on", lambda column: column.day.isoformat()),
     Row("boot", _boot),
     Row("DONTUNMAP of private anonymous memory", _probe("private_anonymous")),
@@ -162,5 +166,5 @@ def document(columns: list[Column], trial: Trial) -> str:
     table = [heading, ["---"] * len(heading), *lines]
     body = "\n".join("| " + " | ".join(line) + " |" for line in table) + "\n"
     day = min(column.day for column in columns).isoformat()
-    head = _HEAD.format(day=day, version=trial.version, digest=trial.digest, host=HOST)
+    head = _HEAD.format(day=day, version=trial.version, host=HOST)
     return head + body + _FOOT.format(seconds=trial.seconds)
