@@ -281,7 +281,7 @@ def test_a_signal_while_churning_ends_with_the_report_so_far(records: Path, numb
         output, errors = running.communicate(timeout=60)
     assert (running.returncode, errors) == (code, "")
     assert re.search(r"^operations +[1-9]", output, re.MULTILINE)
-    assert re.search(r"^verified +no: interrupted$", output, re.MULTILINE)
+    assert re.search(r"^verified +not to the end: interrupted$", output, re.MULTILINE)
 
 
 def test_a_signal_while_loading_ends_with_the_report_so_far() -> None:
@@ -294,7 +294,7 @@ def test_a_signal_while_loading_ends_with_the_report_so_far() -> None:
         output, errors = running.communicate(timeout=60)
     assert (running.returncode, errors) == (130, "")
     assert re.search(r"^loaded +[1-9][\d,]* documents, from ", output, re.MULTILINE)
-    assert re.search(r"^verified +no: interrupted$", output, re.MULTILINE)
+    assert re.search(r"^verified +not to the end: interrupted$", output, re.MULTILINE)
 
 
 def test_a_document_that_differs_fails_the_run(

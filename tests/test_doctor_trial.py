@@ -1,5 +1,6 @@
 """What the doctor says of heaps is what heaps do: under filters, limits and locks, and where a trial itself dies."""
 
+import errno
 import json
 import os
 import platform
@@ -148,6 +149,16 @@ def test_an_exception_in_the_trial_is_a_finding(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(trial, "_move", refuse)
     assert trial._try("software").problem == "MemoryError: no memory for 8 bytes"
+
+
+def test_a_trial_that_cannot_begin_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe", refuse)
+    found = trial._try("pause")
+    assert str(found.problem).endswith("could not start another one (Too many open files)")
+    assert "ulimit -a" in found.remedy
 
 
 WORKED = Trial(None, "sigbus", MIB, 20.0, 3, None, None)

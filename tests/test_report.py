@@ -169,7 +169,7 @@ def test_the_table_of_a_run_that_ended_early() -> None:
     )
     table = plain(early)
     assert table["operations"] == "0 (0/s)"
-    assert table["verified"] == "no: interrupted"
+    assert table["verified"] == "not to the end: interrupted"
     assert not {"after loading", "after the churn", "keeping 10 %", "compared"} & set(table)
 
 

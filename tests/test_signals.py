@@ -52,6 +52,29 @@ needs_userfaultfd = pytest.mark.skipif(not has_userfaultfd(), reason="no userfau
 
 
 @needs_userfaultfd
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_program_that_blocks_every_signal_reads_what_moves(when: str) -> None:
+    # As those do that wait for signals with sigwait. The kernel ends a process that has the signal of a fault blocked.
+    program = (
+        CHURN
+        + """
+def block():
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+if sys.argv[1] == "before":
+    block()
+heap = Heap("64MiB", delivery="sigbus")
+churn(heap)
+block()
+churn(heap)
+print("churned")
+"""
+    )
+    result = run_program(program, when)
+    assert (result.returncode, result.stdout) == (0, "churned\n"), result.stderr
+
+
+@needs_userfaultfd
 @pytest.mark.parametrize("order", ["before", "after", "both"])
 def test_faulthandler_and_heap_share_sigbus(order: str) -> None:
     program = (

@@ -99,7 +99,8 @@ class Heap:
     ) -> None:
         """Open a heap.
 
-        `budget` limits its resident bytes, 8 MiB to 1 TiB: an int, or text with a unit ("8GiB" or "8G", "1.5GB"). `delivery` says how
+        `budget` limits its resident bytes, 8 MiB to 1 TiB: an int, or text with a unit ("8GiB" or "8G", "1.5GB"). A sixteenth of it, 4
+        to 64 MiB, is kept for compaction. `delivery` says how
         an access to a page that is not ready is caught: by a signal on the thread ("sigbus"), by a thread of the heap ("thread", for
         processes that cannot give up SIGBUS, or come to ignore it), by a look at the page's state before each access ("software", which
         needs no userfaultfd), or not at all, everything moving while threads are stopped ("pause"). None is sigbus where that works

@@ -104,7 +104,10 @@ class Unsupported(RuntimeError):  # noqa: N818
     """This machine or kernel cannot do what was asked; the message says how to get it."""
 
 class HeapFull(MemoryError):  # noqa: N818
-    """The budget does not allow what was asked, even after a collection. Nothing was lost and the heap stays usable."""
+    """The budget does not allow what was asked, and no collection can help. Nothing was lost and the heap stays usable.
+
+    `live_bytes` is what may be alive, with what was copied in of the value that did not fit; `reserve_bytes` is kept for compaction.
+    """
 
     requested_bytes: int
     live_bytes: int

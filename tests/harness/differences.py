@@ -68,7 +68,7 @@ DIFFERENCES: dict[str, Difference] = {
     "construction": Difference(
         "making one",
         "`dict(...)`, `dict.fromkeys(...)`, `class C(dict)`",
-        "`heap.dict(...)`, `heap.dict().fromkeys(...)`, no subclasses",
+        "`heap.dict(...)` of a mapping or pairs, without keyword arguments, `heap.dict().fromkeys(...)`, no subclasses",
         "a container belongs to a heap, and the heap knows three kinds",
     ),
     "list plus List": Difference(

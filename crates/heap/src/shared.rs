@@ -36,6 +36,8 @@ pub const BARRIER_TRACK: u32 = 2;
 pub const BARRIER_PAGES: u32 = 4;
 /// Mutators note that they release something: see [`Fullness`].
 pub const BARRIER_RELEASE: u32 = 8;
+/// Mutators see to it that SIGBUS reaches them: a move with `sigbus` delivery.
+pub const BARRIER_SIGNAL: u32 = 16;
 
 /// Threads that are looked at together, when it matters whether they sleep.
 const LOOKED_AT_MAX: usize = 64;
@@ -201,8 +203,8 @@ impl Shared {
         self.barrier.load(Ordering::Relaxed)
     }
 
-    /// Changes what mutators must tell the collector. In a rendezvous, but for ending `BARRIER_PAGES`: a mutator that
-    /// still looks at page states then finds all of them ready.
+    /// Changes what mutators must tell the collector. In a rendezvous, but for ending `BARRIER_PAGES` and
+    /// `BARRIER_SIGNAL`: a mutator that still looks at page states then finds all of them ready.
     pub fn set_barrier(&self, barrier: u32) {
         let release = if self.fullness.is_watching() { BARRIER_RELEASE } else { 0 };
         self.barrier.store(barrier | release, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use subduct_heap::object::{Key, Scalar, dict};
-use subduct_heap::{Delivery, Handle, Heap, Options};
+use subduct_heap::{Delivery, Handle, Heap, Op, Options};
 
 /// What the handler of last resort found.
 static FOUND: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
@@ -111,6 +111,29 @@ fn a_fault_that_somebody_else_saw_first_is_tried_again_whenever_its_move_ended()
     assert_eq!(REPORTS.load(Ordering::Relaxed), 20);
     assert_eq!(heap.run(|op| dict::len(op, op.handle_get(records))).unwrap(), 20);
     heap.verify().unwrap();
+}
+
+/// `[inv.signal.open]` The kernel ends a process that has the signal of a fault blocked.
+#[test]
+fn a_thread_that_blocks_sigbus_again_and_again_reads_what_moves() {
+    let options = Options { delivery: Some(Delivery::Sigbus), stress_bytes: Some(1 << 16), ..Options::default() };
+    let heap = Heap::new(options).unwrap();
+    let records = heap.run(|op| dict::new(op, 0).and_then(|records| op.handle_new(records))).unwrap();
+    for number in 0..20_000 {
+        // SAFETY: plain calls on a set of our own and this thread's mask.
+        unsafe {
+            let mut all: libc::sigset_t = mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, ptr::null_mut());
+        }
+        let text = Scalar::Str(b"more than fits into a slot");
+        heap.run(|op| dict::insert(op, op.handle_get(records), &Key::Int(number), &text).map(drop)).unwrap();
+        let read =
+            |op: &mut Op<'_>| dict::get(op, op.handle_get(records), &Key::Int(number / 2)).map(|found| found.is_some());
+        assert!(heap.run(read).unwrap(), "{number}");
+    }
+    heap.verify().unwrap();
+    assert!(heap.stats().unwrap().moves > 0);
 }
 
 #[test]

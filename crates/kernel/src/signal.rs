@@ -99,6 +99,19 @@ impl Disposition {
     }
 }
 
+/// Lets a signal through to the calling thread, which may have blocked it. For a fault's signal: the kernel ends the process whose thread
+/// has it blocked, without a look at the handler (signal(7), `force_sig_fault()`).
+pub fn unblock(signal: i32) {
+    // SAFETY: plain calls on a signal set of our own and this thread's mask. They fail only for numbers that are no signals, and where a
+    // filter forbids to change the mask, in which case the thread has most likely not changed it either.
+    unsafe {
+        let mut set: libc::sigset_t = mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut());
+    }
+}
+
 fn failed(errno: i32) -> KernelError {
     let remedy = if is_forbidden(errno) {
         "a filter on system calls (seccomp) forbids it: allow rt_sigaction, or use delivery=\"thread\" or \"software\""

@@ -24,8 +24,9 @@ create_exception!(
     subduct,
     HeapFull,
     PyMemoryError,
-    "The budget does not allow what was asked, even after a collection. Nothing was lost and the heap stays usable.\n\n\
-     Attributes, in bytes: requested_bytes, live_bytes, resident_bytes, budget_bytes, reserve_bytes (kept for compaction)."
+    "The budget does not allow what was asked, and no collection can help. Nothing was lost and the heap stays usable.\n\n\
+     Attributes, in bytes: requested_bytes (of the part that did not fit), live_bytes (what may be alive, with what was copied in by \
+     then), resident_bytes, budget_bytes, reserve_bytes (kept for compaction)."
 );
 create_exception!(
     subduct,

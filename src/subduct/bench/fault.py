@@ -71,7 +71,7 @@ def _row(size_bytes: int, found: dict[str, Any], repetitions: int) -> Row:
 
 def targets(rows: list[Row]) -> list[Target]:
     """The targets, judged by these rows."""
-    together = [row["bytes_per_fault"] for row in rows]
+    together = [row["bytes_per_fault"] for row in rows if row["faults"]]
     return [
         Target(
             "median fault / handler that only continues", worst([row["ratio_to_bare"] for row in rows]), _RATIO, "x"

@@ -9,14 +9,14 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Target:
     """A figure beside its limit. `measured` is None when the run did not measure it; `at_least` turns the comparison round; `how`
-    says what has to be measured for it."""
+    says why it may not have."""
 
     name: str
     measured: float | None
     limit: float
     unit: str = ""
     at_least: bool = False
-    how: str = ""
+    how: str = "nothing of the kind came to pass in this run"
 
     @property
     def met(self) -> bool | None:

@@ -40,7 +40,8 @@ DATA is one of
                  semicolons, tabs or bars, as the first rows tell
   a folder       of Python sources: their syntax trees become linked objects,
                  with an index of all names
-Which kind of JSON it is the content tells, whatever the name. Text is UTF-8.
+Which kind of JSON it is the content tells, and where a file is a single line,
+the name. Text is UTF-8.
 Any of these files may be packed with gzip, or with zstd (before Python 3.14
 that needs the extra: pip install 'subduct[zstd]').
 Without DATA it is the standard library of the Python that runs this command.
@@ -51,7 +52,7 @@ operations, chosen at random:
   look up       60 %  read fields of a document, and a name through the index
   read through  22 %  walk a document from its root, and back up
   replace       10 %  by a copy from the source, or out of the heap, by turns
-  delete         4 %  whole documents; at most a tenth is missing at any time
+  delete         4 %  whole documents; about a tenth is missing at most
   insert         4 %  a deleted document again, from the source
 
 exit codes:

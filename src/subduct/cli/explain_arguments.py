@@ -58,7 +58,7 @@ longer.
 
 _FLIP_EPILOG = """\
 example:
-  subduct explain flip --heap 16TiB --costs call=12,pud=5,register=6.5
+  subduct explain flip --heap 16TiB --costs call=12,pud=0.2,register=6.5
 
 exit codes:
   0    the kernel does it

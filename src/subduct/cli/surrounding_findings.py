@@ -41,7 +41,7 @@ def container(found: Surroundings, facts: Facts) -> Check:
         Status.WARN if inside and refused else Status.OK,
         what + ("; it refuses userfaultfd" if inside and refused else ""),
         "The default profiles of container engines forbid userfaultfd, and gVisor does not have it. Heaps then run with "
-        "the software delivery: still concurrent, slower at each operation.",
+        "the software delivery: still concurrent, with a look at the state of a page at each operation.",
         f"{CONTAINER_REMEDY}. With gVisor, another runtime class.",
     )
 

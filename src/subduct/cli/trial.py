@@ -77,6 +77,14 @@ def trials() -> list[Trial]:
 
 
 def _try(delivery: Delivery | None) -> Trial:
+    try:
+        return _try_apart(delivery)
+    except OSError as error:
+        problem = f"it was not tried: this process could not start another one ({error.strerror})"
+        return Trial(delivery, None, 0, 0.0, 0, None, problem, "Raise what `ulimit -a` shows to be short.")
+
+
+def _try_apart(delivery: Delivery | None) -> Trial:
     lock = _future_lock()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

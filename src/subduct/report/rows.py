@@ -100,5 +100,6 @@ def _check_rows(report: RunReport) -> list[tuple[str, str]]:
         more = len(report.mismatches) - _NAMED_MISMATCHES
         named = ", ".join(report.mismatches[:_NAMED_MISMATCHES])
         rows.append(("damaged", named + (f" and {count(more)} more" if more > 0 else "")))
-    rows.append(("verified", "yes" if report.verified else f"no: {report.failure}"))
+    verdict = "not to the end" if report.interrupted and not report.mismatches else "no"
+    rows.append(("verified", "yes" if report.verified else f"{verdict}: {report.failure}"))
     return rows

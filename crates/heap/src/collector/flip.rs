@@ -9,7 +9,7 @@ use crate::compact::Plan;
 use crate::fault::chain;
 use crate::fork;
 use crate::options::Delivery;
-use crate::shared::{BARRIER_PAGES, Shared};
+use crate::shared::{BARRIER_PAGES, BARRIER_SIGNAL, Shared};
 use crate::space::{Role, Window};
 use crate::sync::lock;
 use crate::verify;
@@ -126,6 +126,9 @@ fn begin_move(shared: &Shared, flip: &mut Flip) -> Result<(), KernelError> {
     flip.shadow_in_use = true;
     windows.arm(userfaultfd, 0, windows.geometry().window_bytes(Window::Slots))?;
     shared.mover.begin(Some(userfaultfd.usable()));
+    if shared.delivery == Delivery::Sigbus {
+        shared.set_barrier(BARRIER_SIGNAL);
+    }
     flip.is_moving = true;
     Ok(())
 }
@@ -179,7 +182,7 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
     let windows = &shared.mover.space.windows;
     if flip.is_moving {
         shared.mover.ending();
-        if shared.delivery == Delivery::Software {
+        if matches!(shared.delivery, Delivery::Software | Delivery::Sigbus) {
             shared.set_barrier(0);
         }
         let slots_end = windows.geometry().window_bytes(Window::Slots);

@@ -9,11 +9,13 @@ mod lock;
 
 use std::sync::atomic::Ordering;
 
+use subduct_kernel::signal;
+
 use crate::clock;
 use crate::memory::{self, Refused};
 use crate::mutator::thread::{Local, Mutator, POLL_ROOTS};
 use crate::object::{Header, Kind, Ref, Value};
-use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_RELEASE, BARRIER_TRACK, Interned, Shared};
+use crate::shared::{BARRIER_LOG, BARRIER_PAGES, BARRIER_RELEASE, BARRIER_SIGNAL, BARRIER_TRACK, Interned, Shared};
 use crate::space::layout::LARGE_BYTES;
 use crate::space::{Chunk, Limit, Window};
 use crate::sync::lock;
@@ -71,7 +73,7 @@ impl<'h> Op<'h> {
         let local = unsafe { mutator.local() };
         local.operations += 1;
         local.began_at_bytes = local.allocated_bytes;
-        Self { shared, mutator, local, barrier: shared.barrier() }
+        Self { shared, mutator, local, barrier: barrier(shared) }
     }
 
     /// Ends an attempt at an operation. What one that failed was given is kept for [`Heap::make_room`](crate::Heap::make_room).
@@ -357,7 +359,7 @@ impl<'h> Op<'h> {
         self.mutator.is_polling.store(false, Ordering::Relaxed);
         // What follows changes the heap like an operation that begins now.
         self.local.operations += 1;
-        self.barrier = self.shared.barrier();
+        self.barrier = barrier(self.shared);
         for (i, object) in refs.iter_mut().enumerate() {
             let slot = self.shared.handles.slot(self.local.roots[i]);
             *object = Value::from_bits(self.load_word(slot)).as_ref().expect("[inv.poll.roots]");
@@ -388,6 +390,17 @@ impl<'h> Op<'h> {
     pub fn interner(&self, which: Interned) -> Ref {
         self.handle_get(self.shared.interner(which))
     }
+}
+
+/// What the collector wants to hear of from here on. `[inv.signal.open]` While an access may meet a page that is not ready, SIGBUS is not
+/// blocked in a thread that is inside; only the thread itself can block it, and it runs nobody else's code there.
+#[inline]
+fn barrier(shared: &Shared) -> u32 {
+    let barrier = shared.barrier();
+    if barrier & BARRIER_SIGNAL != 0 {
+        signal::unblock(libc::SIGBUS);
+    }
+    barrier & !BARRIER_SIGNAL
 }
 
 /// Leaves an operation, also by a panic, and measures how long it took.
