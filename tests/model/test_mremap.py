@@ -188,6 +188,20 @@ def test_the_charge_of_the_old_range(version: str, charged: bool) -> None:
     assert (VmFlag.ACCOUNT in next(space.mappings).flags) is charged
 
 
+@pytest.mark.parametrize(
+    ("version", "page", "place", "spills"),
+    [("5.10", 1, NEW, True), ("5.10", 3, NEW, False), ("5.10", 3, OLD + 4 * PAGE, False), ("5.13", 1, NEW, False)],
+)
+def test_the_charge_of_the_mapping_behind(version: str, page: int, place: int, *, spills: bool) -> None:
+    """Pages that come to lie beside the mapping that had them are inside of it from then on, and nothing was split."""
+    space = space_with(version, ANONYMOUS)
+    space.ftruncate(space.memfd_create(FD), PAGE)
+    space.mmap(OLD + 8 * PAGE, PAGE, Prot.READ, MapFlag.SHARED | MapFlag.FIXED, FD)
+    space.mremap(OLD + page * PAGE, PAGE, PAGE, LEAVE, place)
+    behind = next(mapping for mapping in space.mappings if mapping.start == OLD + 8 * PAGE)
+    assert (VmFlag.ACCOUNT in behind.flags) is spills
+
+
 def test_limits() -> None:
     space = space_with("6.18", limits=Limits(address_space_bytes=6 * PAGE))
     assert refused(space, OLD, 4 * PAGE, 4 * PAGE, LEAVE, NEW) == ("mremap.dontunmap-address-space-limit", "ENOMEM")

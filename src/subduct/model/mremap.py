@@ -293,7 +293,8 @@ def _leave_old(state: State, request: Request, moved: Mapping) -> None:
         old.registration = None
     inside = old.start < request.address and request.end < old.end
     behind = state.layout.after(old.end)
-    if inside and behind is not None and VmFlag.ACCOUNT in old.flags and state.book.holds("mremap.account-spills"):
+    spills = state.book.holds("mremap.account-spills") and old is not moved
+    if inside and behind is not None and VmFlag.ACCOUNT in old.flags and spills:
         behind.flags |= VmFlag.ACCOUNT
     whole = (old.start, old.end) == (request.address, request.end)
     if old is not moved and whole and state.book.holds("mremap.old-unwritten"):

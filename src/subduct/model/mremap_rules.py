@@ -147,7 +147,8 @@ MREMAP_RULES = (
     Rule(
         "mremap.account-spills",
         None,
-        "MREMAP_DONTUNMAP of pages inside a charged mapping has the next mapping, whatever it is, charged, too (VM_ACCOUNT).",
+        "MREMAP_DONTUNMAP of pages inside a charged mapping has the next mapping, whatever it is, charged, too (VM_ACCOUNT), unless "
+        "the pages come to lie beside it and the kernel makes one mapping of both.",
         "move_vma(), as if it had split the mapping; seen on Debian's 5.10, and not on its 6.1",
         until=Version(5, 11),
     ),
