@@ -58,7 +58,8 @@ operations, chosen at random:
 exit codes:
   0    the heap was verified, and the sample is the same as the source
   1    it was not
-  2    bad input, or a budget too small for the data
+  2    bad input, a budget too small for the data, or the output cannot be
+       written
   130  Ctrl-C (143: SIGTERM); the report so far is printed
 """
 
@@ -69,9 +70,10 @@ to get what is missing.
 
 _DOCTOR_EPILOG = """\
 exit codes:
-  0    heaps will run with the sigbus delivery
-  1    they will not
-  2    wrong usage
+  0    a heap that was given no delivery moved objects with sigbus, under a
+       running thread
+  1    it did not
+  2    wrong usage, or the output cannot be written
 """
 
 _SOAK_HELP = """\
@@ -85,7 +87,7 @@ _SOAK_EPILOG = """\
 exit codes:
   0    nothing grew, and the heap was verified
   1    something grew, or was damaged
-  2    bad input
+  2    bad input, or the output cannot be written
   130  Ctrl-C (143: SIGTERM)
 """
 

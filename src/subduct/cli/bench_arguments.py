@@ -25,7 +25,7 @@ _EPILOG = """\
 exit codes:
   0    measured; with --check: no target was missed
   1    with --check: a target was missed; or the machine could not do it
-  2    wrong usage
+  2    wrong usage, or the output cannot be written
   130  Ctrl-C
 """
 

@@ -46,7 +46,7 @@ may take longer. Behind each is the range in which it was found.
 exit codes:
   0    the kernel does it
   1    the kernel refuses
-  2    wrong usage
+  2    wrong usage, or the output cannot be written
 """
 
 _FLIP_HELP = """\
@@ -63,7 +63,7 @@ example:
 exit codes:
   0    the kernel does it
   1    the kernel refuses
-  2    wrong usage
+  2    wrong usage, or the output cannot be written
 """
 
 
