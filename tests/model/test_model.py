@@ -15,7 +15,6 @@ from subduct.model import (
     AddressSpace,
     RefusedCall,
     Version,
-    VmFlag,
     uapi,
 )
 from subduct.model.uapi import PAGE
@@ -214,17 +213,6 @@ def test_what_is_registered_inside_a_mapping_joins_what_is_behind_it_since_6_4(v
     space.uffd_register(4, view + 3 * PAGE, PAGE, RegisterMode.MISSING)
     space.uffd_register(4, view + 2 * PAGE, PAGE, RegisterMode.MISSING)
     assert [mapping.pages for mapping in space.mappings] == pages
-
-
-@pytest.mark.parametrize(("version", "charged"), [("5.10", True), ("5.11", False)])
-def test_the_mapping_behind_is_charged_when_pages_inside_one_move_before_5_11(version: str, charged: bool) -> None:
-    space = AddressSpace(version)
-    private, shared = MapFlag.PRIVATE | MapFlag.ANONYMOUS, MapFlag.SHARED | MapFlag.ANONYMOUS
-    view = space.mmap(0, 4 * PAGE, Prot.READ | Prot.WRITE, private)
-    behind = space.mmap(view + 9 * PAGE, PAGE, Prot.READ | Prot.WRITE, shared | MapFlag.FIXED)
-    space.mremap(view + PAGE, PAGE, PAGE, RemapFlag.MAYMOVE | RemapFlag.DONTUNMAP)
-    found = next(mapping for mapping in space.mappings if mapping.start == behind)
-    assert (VmFlag.ACCOUNT in found.flags) == charged
 
 
 def test_the_example_of_the_package() -> None:

@@ -190,7 +190,13 @@ def test_the_charge_of_the_old_range(version: str, charged: bool) -> None:
 
 @pytest.mark.parametrize(
     ("version", "page", "place", "spills"),
-    [("5.10", 1, NEW, True), ("5.10", 3, NEW, False), ("5.10", 3, OLD + 4 * PAGE, False), ("5.13", 1, NEW, False)],
+    [
+        ("5.10", 1, NEW, True),
+        ("5.10", 3, NEW, False),
+        ("5.10", 3, OLD + 4 * PAGE, False),
+        ("5.10", 1, OLD - PAGE, False),
+        ("5.11", 1, NEW, False),
+    ],
 )
 def test_the_charge_of_the_mapping_behind(version: str, page: int, place: int, *, spills: bool) -> None:
     """Pages that come to lie beside the mapping that had them are inside of it from then on, and nothing was split."""
