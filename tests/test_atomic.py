@@ -27,6 +27,15 @@ def eager_switching() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Keep Python from collecting its own garbage, which may happen at any allocation, runs what others have in gc.callbacks, and
+    with it lets other threads run, as with the builtins."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def lengths_seen(container: Any, write: Callable[[], object]) -> set[int]:
     """All lengths that another thread sees while this one writes."""
     seen: set[int] = set()
@@ -165,28 +174,24 @@ def test_a_list_of_a_large_dict_is_of_one_moment(heap: Heap) -> None:
         writer.join()
 
 
+@pytest.mark.usefixtures("no_collections")
 @pytest.mark.parametrize("read", [list, tuple, set, frozenset, sorted, len, sum, max])
 def test_reading_a_view_runs_no_bytecode(heap: Heap, read: Callable[[Any], object]) -> None:
     # So no other thread runs in between, as with the builtins' views.
     entries = heap.dict({i: i for i in range(SHORT)})
     events: list[str] = []
-    # A collection of Python's own garbage may come at any allocation, and calls what others have in gc.callbacks.
-    gc.disable()
-    try:
-        for view in (entries.keys(), entries.values()):
-            sys.setprofile(lambda _frame, event, _argument: events.append(event))
-            try:
-                found = read(view)
-            finally:
-                sys.setprofile(None)
-            assert found == read(range(SHORT))
-    finally:
-        gc.enable()
+    for view in (entries.keys(), entries.values()):
+        sys.setprofile(lambda _frame, event, _argument: events.append(event))
+        try:
+            found = read(view)
+        finally:
+            sys.setprofile(None)
+        assert found == read(range(SHORT))
     assert "c_call" in events
     assert "call" not in events
 
 
-@pytest.mark.usefixtures("eager_switching")
+@pytest.mark.usefixtures("eager_switching", "no_collections")
 def test_lists_of_views_are_of_one_moment(heap: Heap) -> None:
     entries = heap.dict({i: i for i in range(SHORT)})
     stop = threading.Event()
