@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.kernel import has_userfaultfd
-from harness.process import run_program
+from harness.process import open_descriptors, run_program
 from harness.seccomp import forbid
 from subduct.cli import trial
 from subduct.cli.trial import DELIVERIES, Trial
@@ -159,6 +159,17 @@ def test_a_trial_that_cannot_begin_is_a_finding(monkeypatch: pytest.MonkeyPatch)
     found = trial._try("pause")
     assert str(found.problem).endswith("could not start another one (Too many open files)")
     assert "ulimit -a" in found.remedy
+
+
+def test_a_trial_whose_process_is_refused_leaves_no_descriptor_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    before = set(open_descriptors())
+    problem = str(trial._try("pause").problem)
+    assert problem.endswith("could not start another one (Resource temporarily unavailable)")
+    assert set(open_descriptors()) == before
 
 
 WORKED = Trial(None, "sigbus", MIB, 20.0, 3, None, None)

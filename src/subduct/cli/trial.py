@@ -95,8 +95,10 @@ def _try_apart(delivery: Delivery | None) -> Trial:
         return _attempt(delivery, lock)
 
     try:
-        found = child.run(body, _TIMEOUT_S)
-        os.close(writer)
+        try:
+            found = child.run(body, _TIMEOUT_S)
+        finally:
+            os.close(writer)
         with os.fdopen(reader, "rb", closefd=False) as said:
             complaint = said.read(_STDERR_BYTES).decode(errors="replace")
     finally:

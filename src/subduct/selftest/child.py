@@ -40,6 +40,8 @@ def run(body: Callable[[], dict[str, Any]], timeout_s: float) -> dict[str, Any] 
         child = os.fork()
     except OSError:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(reader)
+        os.close(writer)
         raise
     if child == 0:
         os.close(reader)
