@@ -182,7 +182,7 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
     let windows = &shared.mover.space.windows;
     if flip.is_moving {
         shared.mover.ending();
-        if matches!(shared.delivery, Delivery::Software | Delivery::Sigbus) {
+        if shared.delivery == Delivery::Software {
             shared.set_barrier(0);
         }
         let slots_end = windows.geometry().window_bytes(Window::Slots);
@@ -193,6 +193,8 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
             None => {}
         }
         shared.mover.end();
+        // Only now: while anything was registered, a page whose entry the kernel took back faulted once more.
+        shared.set_barrier(0);
         shared.mover.reset_slots();
         let damaged = lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| userfaultfd.is_damaged());
         if damaged || shared.mover.installer.is_damaged() {

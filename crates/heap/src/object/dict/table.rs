@@ -230,9 +230,7 @@ pub(super) fn bump_generation(op: &mut Op<'_>, dict: Ref) {
 
 /// Gives a dict other entries and another index, of which `used` are in use and `len` live.
 pub(super) fn install(op: &mut Op<'_>, dict: Ref, entries: Option<Ref>, index: Option<Ref>, len: usize, used: usize) {
-    op.store(dict, ENTRIES, entries.map_or(Value::EMPTY, Value::reference));
-    op.store(dict, INDEX, index.map_or(Value::EMPTY, Value::reference));
-    Table { dict, entries, index, len, used }.set_counts(op, len, used);
+    put(op, Op::store, Table { dict, entries, index, len, used });
 }
 
 /// As [`install`], where all live entries were copied to those.
@@ -244,7 +242,11 @@ pub(super) fn install_copied(
     len: usize,
     used: usize,
 ) {
-    op.store_copied(dict, ENTRIES, entries.map_or(Value::EMPTY, Value::reference));
-    op.store_copied(dict, INDEX, index.map_or(Value::EMPTY, Value::reference));
-    Table { dict, entries, index, len, used }.set_counts(op, len, used);
+    put(op, Op::store_copied, Table { dict, entries, index, len, used });
+}
+
+fn put<'h>(op: &mut Op<'h>, store: fn(&mut Op<'h>, Ref, usize, Value), mut table: Table) {
+    store(op, table.dict, ENTRIES, table.entries.map_or(Value::EMPTY, Value::reference));
+    store(op, table.dict, INDEX, table.index.map_or(Value::EMPTY, Value::reference));
+    table.set_counts(op, table.len, table.used);
 }
