@@ -60,7 +60,10 @@ setup: $(PACKAGE) ## Make .venv with the pinned tools and the release-built pack
 run: setup ## Load the standard library, churn it while it compacts, report (ARGS="--seconds 10 DATA")
 	@$(BIN)/subduct run $(ARGS)
 
+# What incremental builds keep for the next one nearly doubles the work of the first; who changes and tests again runs `make
+# rust-test`, which has them.
 .PHONY: test
+test: export CARGO_INCREMENTAL := 0
 test: setup ## Everything: lint, Rust tests, the simulator, loom models, Python tests, the userfaultfd check
 	@.ci/together lint-rust lint-python
 	@$(STAGE) rust-tests $(MAKE) --no-print-directory rust-test

@@ -1,5 +1,6 @@
 """Heaps for tests, the seed of the run, and the record of what went through userfaultfd."""
 
+import gc
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,11 @@ from harness.seed import SEED
 from subduct import Heap
 
 DELIVERIES: tuple[Delivery, ...] = ("sigbus", "thread", "software", "pause")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests have been found, which stay to the end: Python's collector need not look at them again and again."""
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

@@ -11,7 +11,7 @@ from subduct import Dict, Heap, HeapFull, KernelError, List, _native
 from subduct._heap import _BUDGETS, parse_size
 
 MIB = 1 << 20
-BUDGET = 24 * MIB
+BUDGET = 16 * MIB
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_full_heap_says_so_and_loses_nothing(make_heap: HeapMaker, files_befor
 
 def test_a_full_heap_can_be_read(make_heap: HeapMaker) -> None:
     """Reading needs a little of the heap: for proxies, and for the containers that a walk has met."""
-    with make_heap(budget="16MiB") as heap:
+    with make_heap(budget="8MiB") as heap:
         heap.root["kept"] = {}
         kept = heap.root["kept"]
         item = {"a": [1, {"b": [2, 3, {"c": "x"}]}, []], "t": ("x", [1]), "text": "x" * 1000}
@@ -188,15 +188,15 @@ def test_a_value_with_several_large_parts_is_stored_or_refused(make_heap: HeapMa
 def test_resident_never_exceeds_the_budget_under_churn(make_heap: HeapMaker, files_before: set[int]) -> None:
     heap = make_heap(BUDGET, verify=False)
     files = heap_descriptors() - files_before
-    documents = fill(heap, 20_000)
+    documents = fill(heap, 12_000)
     highest = 0
     for turn in range(60):
-        for number in range(turn % 3, 20_000, 3):
+        for number in range(turn % 3, 12_000, 3):
             documents[number] = document(number, turn)
         highest = max(highest, heap.stats().resident_bytes, resident_bytes(files))
     assert heap.stats().cycles > 0
     assert 0 < highest <= BUDGET
-    assert len(documents) == 20_000
+    assert len(documents) == 12_000
 
 
 def test_stats_agree_with_the_kernel(make_heap: HeapMaker, files_before: set[int]) -> None:

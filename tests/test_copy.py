@@ -288,13 +288,13 @@ def test_copies_of_what_another_heap_has_are_taken(make_heap: HeapMaker) -> None
 
 @pytest.mark.parametrize("grow", ["nested", "long list", "large dict", "bytes", "strings"])
 def test_a_full_heap_keeps_what_it_had(make_heap: HeapMaker, grow: str) -> None:
-    heap = make_heap("16MiB")
+    heap = make_heap("8MiB")
     values: dict[str, Callable[[], Any]] = {
-        "nested": lambda: [[[i, {"x": i}]] for i in range(400_000)],
-        "long list": lambda: [*range(4_000_000)],
-        "large dict": lambda: {i: i for i in range(1_000_000)},
-        "bytes": lambda: b"x" * 2**25,
-        "strings": lambda: [f"a string that is not short: {i}" for i in range(400_000)],
+        "nested": lambda: [[[i, {"x": i}]] for i in range(200_000)],
+        "long list": lambda: [*range(2_000_000)],
+        "large dict": lambda: {i: i for i in range(500_000)},
+        "bytes": lambda: b"x" * 2**24,
+        "strings": lambda: [f"a string that is not short: {i}" for i in range(200_000)],
     }
     value = values[grow]()
     heap.root["keep"] = {"list": [1, 2], "text": "x" * 100}
@@ -304,7 +304,7 @@ def test_a_full_heap_keeps_what_it_had(make_heap: HeapMaker, grow: str) -> None:
     with pytest.raises(HeapFull):
         heap.root["keep"]["list"].extend([value])
     error = raised.value
-    assert error.budget_bytes == 2**24
+    assert error.budget_bytes == 2**23
     assert error.requested_bytes > 0
     assert 0 < error.live_bytes <= error.resident_bytes <= error.budget_bytes
     assert heap.root == {"keep": {"list": [1, 2], "text": "x" * 100}}
@@ -364,16 +364,16 @@ def test_copies_while_others_change(make_heap: HeapMaker) -> None:
 
 def test_a_copy_ends_while_the_dict_is_laid_out_anew_all_the_time(make_heap: HeapMaker) -> None:
     heap = make_heap("64MiB", stress="64KiB")
-    heap.root["d"] = {i: [i, [i]] for i in range(30_000)}
+    heap.root["d"] = {i: [i, [i]] for i in range(10_000)}
     stop = threading.Event()
 
     def change() -> None:
-        d, i = heap.root["d"], 30_000
+        d, i = heap.root["d"], 10_000
         while not stop.is_set():
             # Each entry goes to the end, so that the table is full of gaps soon, and is made anew.
             for _ in range(1000):
                 d[i] = [i, [i]]
-                del d[i - 30_000]
+                del d[i - 10_000]
                 i += 1
 
     interval = sys.getswitchinterval()

@@ -19,6 +19,7 @@ use crate::memory::Refused;
 use crate::mutator::Mutator;
 use crate::shared::Shared;
 use crate::stats::VerifyReport;
+use crate::verify::tracer::Digest;
 
 /// What the second tracer saw, and how many operations had been begun by then.
 #[derive(Clone, Copy)]
@@ -57,7 +58,11 @@ impl From<String> for Failed {
 /// # Errors
 /// Which reference is broken, and why; that there is no memory to find out.
 pub fn check(shared: &Shared) -> Result<VerifyReport, Failed> {
-    tracer::trace(&shared.mover, &shared.handles, |_| Ok(()))
+    trace(shared, Digest::Made)
+}
+
+fn trace(shared: &Shared, digest: Digest) -> Result<VerifyReport, Failed> {
+    tracer::trace(&shared.mover, &shared.handles, digest, |_| Ok(()))
 }
 
 /// The result of a trace; `None` where it could not be made.
@@ -75,7 +80,7 @@ pub fn after_mark(shared: &Shared) {
         return;
     }
     let marks = &shared.mover.marks;
-    insist(tracer::trace(&shared.mover, &shared.handles, |object| {
+    insist(tracer::trace(&shared.mover, &shared.handles, Digest::LeftOut, |object| {
         if marks.is_marked(object.offset()) { Ok(()) } else { Err("[inv.mark.snapshot] not marked".to_owned()) }
     }));
 }
@@ -92,8 +97,10 @@ pub fn after_cycle(shared: &Shared, before: Option<Snapshot>) -> bool {
         return false;
     }
     let (report, _) = shared.rendezvous(|mutators| {
-        let report = insist(check(shared))?;
-        if let Some(before) = before.filter(|before| before.operations == operations(shared, mutators)) {
+        let before = before.filter(|before| before.operations == operations(shared, mutators));
+        let digest = if before.is_some() { Digest::Made } else { Digest::LeftOut };
+        let report = insist(trace(shared, digest))?;
+        if let Some(before) = before {
             assert_eq!(before.report, report, "[inv.move.same-graph]");
         }
         Some(report)
