@@ -153,7 +153,7 @@ torture: setup ## Refusals of every kind, and heaps under threads, forks, signal
 	@PYTHONPATH=tests $(BIN)/python -B -m torture --seconds $(TORTURE_SECONDS) $(ARGS)
 
 .PHONY: kernels
-kernels: setup ## Boot Debian's 5.10, 6.1 and 6.12 under emulation, try each, write docs/kernels.md (ARGS="--only 5.10")
+kernels: setup ## Boot Debian's kernels, 5.10 to 7.3, under emulation, try each, write docs/kernels.md (ARGS="--only 5.10")
 	@PYTHONPATH=tools $(BIN)/python -B -m kernels $(ARGS)
 
 .PHONY: bench

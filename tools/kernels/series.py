@@ -25,8 +25,9 @@ class Series:
         return re.compile(rf"linux-image-{re.escape(self.version)}\.\d+[\w.+-]*?-amd64")
 
 
-#: The oldest that has MREMAP_DONTUNMAP, without the widened rule; then the long-term kernels since.
-SERIES = (Series("5.10"), Series("6.1"), Series("6.12"))
+#: The oldest that has MREMAP_DONTUNMAP, without the widened rule; then the long-term kernels since, and what else the suites
+#: have whole.
+SERIES = tuple(map(Series, ("5.10", "6.1", "6.12", "6.16", "6.17", "6.18", "7.2", "7.3")))
 
 #: Suites that have them, beside those that this machine's apt knows.
 SUITES = ("bullseye", "bookworm", "bookworm-backports", "trixie-backports", "testing", "sid")
