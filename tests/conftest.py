@@ -99,3 +99,12 @@ def make_heap(delivery: Delivery) -> Iterator[HeapMaker]:
 def heap(make_heap: HeapMaker) -> Heap:
     """A fresh 64 MiB heap that traces itself again after every cycle."""
     return make_heap()
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Keep Python from collecting its own garbage, which may happen at any allocation, runs what others have in gc.callbacks, and
+    with it lets other threads run, as with the builtins."""
+    gc.disable()
+    yield
+    gc.enable()

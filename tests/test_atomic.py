@@ -1,6 +1,5 @@
 """What is one step with builtins is one step for the other threads of a heap, and no call keeps other threads from running."""
 
-import gc
 import sys
 import threading
 import time
@@ -25,15 +24,6 @@ def eager_switching() -> Iterator[None]:
     sys.setswitchinterval(1e-4)
     yield
     sys.setswitchinterval(before)
-
-
-@pytest.fixture
-def no_collections() -> Iterator[None]:
-    """Keep Python from collecting its own garbage, which may happen at any allocation, runs what others have in gc.callbacks, and
-    with it lets other threads run, as with the builtins."""
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def lengths_seen(container: Any, write: Callable[[], object]) -> set[int]:

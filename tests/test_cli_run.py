@@ -220,6 +220,14 @@ def test_wrong_usage_is_explained() -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("name", [["run"], ["doctor"], ["soak"], ["selftest"], ["bench", "pause"]], ids=" ".join)
+def test_an_unknown_option_is_explained_by_its_own_command(name: list[str]) -> None:
+    done = command(*name, "--secconds", "3")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"usage: subduct {' '.join(name)} ")
+    assert "unrecognized arguments: --secconds" in done.stderr
+
+
 def test_help_and_version() -> None:
     for arguments in (["--help"], ["run", "--help"], ["doctor", "--help"], ["soak", "--help"]):
         done = command(*arguments, COLUMNS="80")

@@ -433,13 +433,14 @@ def test_nothing_is_left_behind(heap: Heap) -> None:
     assert abs(after.live_bytes - before.live_bytes) < 2**16
 
 
+@pytest.mark.usefixtures("no_collections")
 def test_an_interrupt_ends_a_copy_and_leaves_nothing(heap: Heap) -> None:
     value = wide()
     heap.root["value"] = value
 
     def interrupt(_: int, frame: FrameType | None) -> None:
-        # What is raised within a callback of the garbage collector, or of a weak reference, is lost to the caller and
-        # reported as unraisable: only the code of this file is interrupted.
+        # What is raised within a callback of a weak reference is lost to the caller and reported as unraisable: only the code
+        # of this file is interrupted.
         if frame is not None and frame.f_code.co_filename == __file__:
             raise InterruptedError
         signal.setitimer(signal.ITIMER_REAL, 0.0002)

@@ -72,6 +72,15 @@ def test_functions_are_found() -> None:
     assert [(each.name, each.line, each.lines) for each in rust_functions(code)] == [("a", 1, 3), ("c", 5, 1)]
 
 
+def test_the_types_of_the_native_module_are_made_when_it_is_imported() -> None:
+    # A child that is forked while another thread uses a type for the first time could never use it.
+    folder = ROOT / "crates" / "python" / "src"
+    code = "".join(path.read_text() for path in sorted(folder.glob("**/*.rs")))
+    types = re.findall(r"#\[pyclass\b.*?\b(?:struct|enum) (\w+)", code, re.DOTALL)
+    assert len(types) == code.count("#[pyclass") > 5
+    assert sorted(types) == sorted(re.findall(r"add_class::<(?:\w+::)*(\w+)>", (folder / "lib.rs").read_text()))
+
+
 def test_the_fault_path_takes_no_lock_and_allocates_and_logs_nothing() -> None:
     checked = {
         path: without_tests(rust_code(text))

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from subduct import _limits, _native
+from subduct import (
+    _limits,
+    _native,
+    _views,  # noqa: F401 - for keys(), values() and items(): a child forked in the middle of a later import could never finish it
+)
 from subduct._native import Dict, List, Tuple
 from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
 

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mutants.checks import CHECKS, plan
+from mutants.checks import CHECKS, TIMEOUT_S, Check, plan
 from mutants.failure import MutantsError
 from mutants.mutant import Mutant, load
 from mutants.table import Result, document, line
@@ -15,6 +15,13 @@ from mutants.tree import Tree
 _REPOSITORY = Path(__file__).parents[2]
 _HOME = _REPOSITORY / "target" / "mutants"
 _DOCUMENT = _REPOSITORY / "docs" / "mutants.md"
+
+# A run has not ended when it takes so many times as long as without a mutant, on the same machine beside the same work. What
+# takes a second may take a minute.
+_TIMES_AS_LONG = 4
+_LEAST_TIMEOUT_S = 60
+
+Timeouts = dict[tuple[Check, str], int]
 
 
 def main() -> int:
@@ -25,8 +32,8 @@ def main() -> int:
     tree = Tree(_REPOSITORY, _HOME)
     tree.copy()
     try:
-        _unmutated(chosen)
-        results = [_report(_try(tree, mutant)) for mutant in chosen]
+        timeouts_s = _unmutated(chosen)
+        results = [_report(_try(tree, mutant, timeouts_s)) for mutant in chosen]
     except MutantsError as error:
         print(f"mutants: {error}", file=sys.stderr)
         return 1
@@ -40,8 +47,12 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _unmutated(chosen: list[Mutant]) -> None:
-    """Runs what the mutants name on the tree as it is: what fails there would seem to catch everything."""
+def _unmutated(chosen: list[Mutant]) -> Timeouts:
+    """Runs what the mutants name on the tree as it is, and returns how long each may take, in seconds.
+
+    What fails there would seem to catch everything, and raises `MutantsError`.
+    """
+    timeouts_s = {}
     wanted = dict.fromkeys(plan(mutant.caught_by)[0] for mutant in chosen)
     for check, tests in wanted:
         if refused := check.build(_HOME):
@@ -49,17 +60,19 @@ def _unmutated(chosen: list[Mutant]) -> None:
         outcome = check.run(_HOME, tests)
         if outcome.caught:
             raise MutantsError(f"{check.name} {tests} fails without any mutant: {outcome.how}")
+        timeouts_s[check, tests] = max(_LEAST_TIMEOUT_S, round(_TIMES_AS_LONG * outcome.seconds))
         print(f"{f'no mutant: {check.name} {tests}':44}  {outcome.seconds:6.1f} s  passes", flush=True)
+    return timeouts_s
 
 
-def _try(tree: Tree, mutant: Mutant) -> Result:
+def _try(tree: Tree, mutant: Mutant, timeouts_s: Timeouts) -> Result:
     seconds = 0.0
     try:
         with tree.mutated(mutant):
             for check, tests in plan(mutant.caught_by):
                 if refused := check.build(_HOME):
                     return Result(mutant, "", seconds, f"does not compile for {check.name}:\n{refused[-2_000:]}")
-                outcome = check.run(_HOME, tests)
+                outcome = check.run(_HOME, tests, timeouts_s.get((check, tests), TIMEOUT_S))
                 seconds += outcome.seconds
                 if outcome.caught:
                     return Result(mutant, f"{check.name}: {outcome.how}", seconds)

@@ -1,6 +1,7 @@
 //! Time at the price of one instruction, for measuring every operation.
 
-use std::sync::OnceLock;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Instant;
 
 /// A point in time, in ticks of unknown length.
@@ -18,16 +19,32 @@ pub fn ticks() -> u64 {
     }
 }
 
-/// A pair of readings of both clocks, taken once.
+/// A pair of readings of both clocks, taken once. No `OnceLock`, which another thread may be inside of when this process forks: the
+/// child would wait for that thread for ever.
 fn origin() -> &'static (u64, Instant) {
-    static ORIGIN: OnceLock<(u64, Instant)> = OnceLock::new();
-    ORIGIN.get_or_init(|| {
-        let now = Instant::now();
-        #[cfg(target_arch = "x86_64")]
-        return (ticks(), now);
-        #[cfg(not(target_arch = "x86_64"))]
-        (0, now)
-    })
+    static ORIGIN: AtomicPtr<(u64, Instant)> = AtomicPtr::new(ptr::null_mut());
+    // Acquire, and Release below: who finds the pair sees what is in it.
+    let found = ORIGIN.load(Ordering::Acquire);
+    if !found.is_null() {
+        // SAFETY: a pair that is published is never changed or freed.
+        return unsafe { &*found };
+    }
+    let now = Instant::now();
+    #[cfg(target_arch = "x86_64")]
+    let mine = Box::into_raw(Box::new((ticks(), now)));
+    #[cfg(not(target_arch = "x86_64"))]
+    let mine = Box::into_raw(Box::new((0, now)));
+    match ORIGIN.compare_exchange(ptr::null_mut(), mine, Ordering::Release, Ordering::Acquire) {
+        // SAFETY: as above.
+        Ok(_) => unsafe { &*mine },
+        Err(first) => {
+            // SAFETY: made by `Box` right here, and nobody has seen it. The other is as above.
+            unsafe {
+                drop(Box::from_raw(mine));
+                &*first
+            }
+        }
+    }
 }
 
 /// Takes the first reading of the calibration. Called when a heap is made, so that later readings are far enough away.

@@ -1,8 +1,9 @@
 //! A forked child has no heap: its memory is not inherited, its descriptors are closed, and its first use says so.
 
 use std::os::fd::RawFd;
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+use subduct_kernel::KernelError;
 
 use crate::fault::handler;
 
@@ -35,13 +36,27 @@ extern "C" fn in_child() {
     }
 }
 
-/// Makes children notice. Once for the process.
-pub fn watch() {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(|| {
-        // SAFETY: the handler is a plain function that lives for ever and is async-signal-safe.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+/// Makes children notice, from the first call on.
+///
+/// No `Once`, which another thread may be inside of when this process forks: the child would wait for that thread for ever. Threads
+/// that call this at the same time for the first time have the handler run twice in each child, and the second run finds nothing to do.
+///
+/// # Errors
+/// There is no memory for it.
+pub fn watch() -> Result<(), KernelError> {
+    static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: it guards nothing, and who sees it too late registers once more.
+    if IS_WATCHED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    // SAFETY: the handler is a plain function that lives for ever and is async-signal-safe.
+    let errno = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    if errno != 0 {
+        let remedy = "give the process more memory";
+        return Err(KernelError { call: "pthread_atfork", address: 0, length: 0, errno, remedy });
+    }
+    IS_WATCHED.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Has children close a descriptor. Without a free place it stays open in children, which costs them memory only.

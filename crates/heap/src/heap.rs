@@ -69,7 +69,7 @@ impl Heap {
     pub fn new(options: Options) -> Result<Self, Error> {
         options.check()?;
         clock::calibrate();
-        fork::watch();
+        fork::watch()?;
         let window = |budgets: u64| (budgets * options.budget_bytes).next_multiple_of(WINDOW_UNIT_BYTES);
         let geometry = Geometry::new(page_size(), window(SLOTS_WINDOW), window(LEAVES_WINDOW));
         let unsupported = |error| unsupported(error, geometry);

@@ -1,14 +1,13 @@
 //! `Dict`: a mapping in the heap.
 
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyGenericAlias, PyString, PyTuple, PyType};
 use subduct_heap::object::{dict, outgoing};
 
 use crate::compare;
+use crate::constant::{Constant, name};
 use crate::copy_in::prepare;
 use crate::copy_out;
 use crate::held::{self, Held};
@@ -75,8 +74,8 @@ impl Dict {
         if let Some(entries) = self.entries_of(py, other)? {
             return transfer::merge(py, &self.held, &entries);
         }
-        if other.hasattr(intern!(py, "keys"))? {
-            for key in other.call_method0(intern!(py, "keys"))?.try_iter()? {
+        if other.hasattr(name!(py, "keys"))? {
+            for key in other.call_method0(name!(py, "keys"))?.try_iter()? {
                 let key = key?;
                 self.insert(py, &key, &other.get_item(&key)?)?;
             }
@@ -132,10 +131,10 @@ impl Dict {
     }
 
     fn view<'py>(slf: &Bound<'py, Self>, class: &str) -> PyResult<Bound<'py, PyAny>> {
-        static VIEWS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+        static VIEWS: Constant<PyModule> = Constant::new();
         let py = slf.py();
-        let views = VIEWS.get_or_try_init(py, || py.import("subduct._views").map(Bound::unbind))?;
-        views.bind(py).getattr(class)?.call1((slf,))
+        let views = VIEWS.get(py, || py.import("subduct._views").map(Bound::unbind))?;
+        views.getattr(class)?.call1((slf,))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The exceptions, and which error of the heap becomes which.
 
+#![allow(clippy::disallowed_methods, reason = "the cells of exception types are filled while the module is imported")]
+
 use pyo3::create_exception;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;

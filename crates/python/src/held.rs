@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use subduct_heap::object::{Kind, Ref};
 use subduct_heap::{Handle, Op, Retry};
 
+use crate::constant::name;
 use crate::dict::Dict;
 use crate::heap::NativeHeap;
 use crate::list::List;
@@ -142,7 +142,7 @@ impl Drop for Held {
 /// MemoryError.
 pub fn proxy_bytes(proxy: &Bound<'_, PyAny>) -> PyResult<usize> {
     let py = proxy.py();
-    py.get_type::<PyAny>().call_method1(intern!(py, "__sizeof__"), (proxy,))?.extract()
+    py.get_type::<PyAny>().call_method1(name!(py, "__sizeof__"), (proxy,))?.extract()
 }
 
 /// The object behind `value`, if it is a proxy.

@@ -1,13 +1,13 @@
 //! Values from Python, taken apart before the operation that stores them.
 
 use pyo3::exceptions::PyUnicodeEncodeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use subduct_heap::Handle;
 use subduct_heap::object::{Key, Scalar};
 
+use crate::constant::name;
 use crate::cpython;
 use crate::heap::NativeHeap;
 use crate::held;
@@ -151,8 +151,8 @@ pub fn string(text: &Bound<'_, PyString>) -> PyResult<Incoming> {
     match PyBackedStr::try_from(text.clone()) {
         Ok(text) => Ok(Incoming::Str(text)),
         Err(error) if error.is_instance_of::<PyUnicodeEncodeError>(py) => {
-            let arguments = (text, intern!(py, "utf-8"), intern!(py, "surrogatepass"));
-            let encoded = py.get_type::<PyString>().call_method1(intern!(py, "encode"), arguments)?;
+            let arguments = (text, name!(py, "utf-8"), name!(py, "surrogatepass"));
+            let encoded = py.get_type::<PyString>().call_method1(name!(py, "encode"), arguments)?;
             Ok(Incoming::Surrogates(Box::new(encoded.cast_into::<PyBytes>()?.into())))
         }
         Err(error) => Err(error),

@@ -1,10 +1,10 @@
 //! Positions in a sequence, as CPython takes and refuses them.
 
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PySlice, PySliceMethods, PyTuple};
 
+use crate::constant::name;
 use crate::cpython;
 use crate::errors::type_name;
 
@@ -39,7 +39,7 @@ pub fn parse<'py>(index: &Bound<'py, PyAny>, kind: &str) -> PyResult<Index<'py>>
 fn at(value: &Bound<'_, PyAny>) -> PyResult<Option<Result<isize, isize>>> {
     match cpython::index(value) {
         Ok(int) => fitted(&int).map(Some),
-        Err(_) if !value.hasattr(intern!(value.py(), "__index__"))? => Ok(None),
+        Err(_) if !value.hasattr(name!(value.py(), "__index__"))? => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -8,7 +8,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use subduct_heap::object::dict::{self, Wanted};
@@ -17,6 +16,7 @@ use subduct_heap::object::{Kind, Value, View};
 use subduct_heap::{Op, Retry};
 
 use crate::ahead::Ahead;
+use crate::constant::name;
 use crate::copy_out;
 use crate::cpython;
 use crate::dict::Dict;
@@ -205,7 +205,7 @@ impl DictIterator {
 }
 
 fn builtin<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    py.import(intern!(py, "builtins"))?.getattr(name)
+    py.import(name!(py, "builtins"))?.getattr(name)
 }
 
 /// Iterates over a List or Tuple, from its start or from its end.

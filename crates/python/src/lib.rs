@@ -19,6 +19,7 @@ mod ahead;
 #[cfg(not(Py_3_14))]
 mod calls;
 mod compare;
+mod constant;
 mod copy_in;
 mod copy_out;
 mod cpython;

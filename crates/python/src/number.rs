@@ -1,23 +1,23 @@
 //! Ints that do not fit 64 bits, as bytes: two's complement, little endian, shortest form.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt};
 
+use crate::constant::name;
 use crate::turn;
 
 fn signed(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let keywords = PyDict::new(py);
-    keywords.set_item(intern!(py, "signed"), true)?;
+    keywords.set_item(name!(py, "signed"), true)?;
     Ok(keywords)
 }
 
 /// The bytes of an int that does not fit 64 bits. O(bits).
 pub fn to_bytes(int: &Bound<'_, PyInt>) -> PyResult<Vec<u8>> {
     let py = int.py();
-    let bits: usize = int.call_method0(intern!(py, "bit_length"))?.extract()?;
-    let arguments = (bits / 8 + 1, intern!(py, "little"));
-    let bytes = int.call_method(intern!(py, "to_bytes"), arguments, Some(&signed(py)?))?;
+    let bits: usize = int.call_method0(name!(py, "bit_length"))?.extract()?;
+    let arguments = (bits / 8 + 1, name!(py, "little"));
+    let bytes = int.call_method(name!(py, "to_bytes"), arguments, Some(&signed(py)?))?;
     let bytes = bytes.cast_into::<PyBytes>()?;
     let bytes = shortest(bytes.as_bytes());
     let mut copied = turn::with_room(bytes.len())?;
@@ -36,6 +36,6 @@ fn shortest(bytes: &[u8]) -> &[u8] {
 
 /// The int with these bytes. O(bytes).
 pub fn from_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = (PyBytes::new(py, bytes), intern!(py, "little"));
-    py.get_type::<PyInt>().call_method(intern!(py, "from_bytes"), arguments, Some(&signed(py)?))
+    let arguments = (PyBytes::new(py, bytes), name!(py, "little"));
+    py.get_type::<PyInt>().call_method(name!(py, "from_bytes"), arguments, Some(&signed(py)?))
 }

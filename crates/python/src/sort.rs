@@ -1,12 +1,12 @@
 //! Sorting a list: Python's own sort orders short runs, which are merged; then the elements change their places in one step.
 
 use pyo3::exceptions::{PyMemoryError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use subduct_heap::object::list::{self, Slice};
 use subduct_heap::object::outgoing;
 
+use crate::constant::name;
 use crate::held::Held;
 use crate::list::List;
 use crate::outgoing::to_object;
@@ -64,8 +64,8 @@ impl Reverse {
     pub fn is_set(&self, py: Python<'_>) -> PyResult<bool> {
         let Some(reverse) = &self.0 else { return Ok(false) };
         let (sample, options) = (PyList::new(py, [0, 1])?, PyDict::new(py));
-        options.set_item(intern!(py, "reverse"), reverse)?;
-        sample.call_method(intern!(py, "sort"), (), Some(&options))?;
+        options.set_item(name!(py, "reverse"), reverse)?;
+        sample.call_method(name!(py, "sort"), (), Some(&options))?;
         sample.get_item(0)?.is_truthy()
     }
 }
@@ -92,13 +92,13 @@ fn element<'py>(py: Python<'py>, list: &Held, i: usize) -> PyResult<Bound<'py, P
 fn order(keys: &Bound<'_, PyList>, reverse: bool) -> PyResult<Vec<usize>> {
     let py = keys.py();
     let options = PyDict::new(py);
-    options.set_item(intern!(py, "key"), keys.getattr(intern!(py, "__getitem__"))?)?;
-    options.set_item(intern!(py, "reverse"), reverse)?;
+    options.set_item(name!(py, "key"), keys.getattr(name!(py, "__getitem__"))?)?;
+    options.set_item(name!(py, "reverse"), reverse)?;
     let (mut order, mut turn) = (room_for(keys.len())?, Turn::new());
     for start in (0..keys.len()).step_by(RUN) {
         turn.pass(py)?;
         let run = PyList::new(py, start..keys.len().min(start + RUN))?;
-        run.call_method(intern!(py, "sort"), (), Some(&options))?;
+        run.call_method(name!(py, "sort"), (), Some(&options))?;
         for position in run {
             order.push(position.extract()?);
         }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+
+use crate::constant::Constant;
 
 /// Longest time between two such places: small beside the switch interval of 5 ms.
 const TURN: Duration = Duration::from_micros(500);
@@ -60,9 +61,8 @@ impl Turn {
 /// What a signal handler raises.
 #[cold]
 pub fn pass(py: Python<'_>) -> PyResult<()> {
-    static NOTHING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let nothing = NOTHING.get_or_try_init(py, || py.eval(c"lambda: None", None, None).map(Bound::unbind))?;
-    nothing.bind(py).call0().map(drop)
+    static NOTHING: Constant<PyAny> = Constant::new();
+    NOTHING.get(py, || py.eval(c"lambda: None", None, None).map(Bound::unbind))?.call0().map(drop)
 }
 
 /// Elements that are dropped before others may run.

@@ -1,10 +1,10 @@
 //! What `list(d.items())` asks a view of a Dict for. It is one step for other threads, as with builtins, so none of it runs bytecode:
 //! the views are classes written in Python, and these are methods of theirs.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use subduct_heap::object::dict;
 
+use crate::constant::name;
 use crate::cpython;
 use crate::dict::Dict;
 use crate::iterate::{DictIterator, Part};
@@ -52,5 +52,5 @@ fn view_items(view: &Bound<'_, PyAny>) -> PyResult<DictIterator> {
 
 /// The Dict of a view: a slot, which is read without bytecode.
 fn shown<'py>(view: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Dict>> {
-    Ok(view.getattr(intern!(view.py(), "_dict"))?.cast_into::<Dict>()?)
+    Ok(view.getattr(name!(view.py(), "_dict"))?.cast_into::<Dict>()?)
 }

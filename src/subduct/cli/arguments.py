@@ -108,6 +108,16 @@ exit codes:
 """
 
 
+class _Command(argparse.ArgumentParser):
+    """Says itself, with its own usage, what it does not understand: argparse leaves that to the outermost parser."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, with the function to call in `command`. Exits with code 2 for arguments it does not understand."""
     parser = argparse.ArgumentParser(
@@ -115,7 +125,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="An off-heap object heap for Python that compacts itself under running code.",
     )
     parser.add_argument("--version", action="version", version=f"subduct {subduct.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Command)
     _add_run(commands)
     _add_doctor(commands)
     _add_soak(commands)
