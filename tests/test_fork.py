@@ -150,7 +150,7 @@ children = []
 with Heap("32MiB") as heap:
     thread = threading.Thread(target=use, args=(heap,))
     thread.start()
-    while thread.is_alive() and len(children) < 100:
+    while not children or (thread.is_alive() and len(children) < 100):
         child = os.fork()
         if child == 0:
             in_child()
