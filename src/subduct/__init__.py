@@ -16,7 +16,20 @@ a copy, except a proxy of the same heap, which is shared; a NaN equals nothing, 
 bool, int, float, str, bytes, dict, list and tuple can be stored, keys being None, bool, int, float, str, bytes and tuples of these.
 """
 
-from typing import TYPE_CHECKING
+# All at once: a child that is forked while another thread imports a part later could never import it.
+try:
+    from subduct._heap import Heap
+    from subduct._native import Dict, HeapClosed, HeapFull, KernelError, List, Tuple, Unsupported, __version__
+    from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
+except ImportError as _error:
+    # `subduct.model` works where there is no native code. Everything else says why it does not.
+    _why = _error
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            raise _why
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "CycleReport",
@@ -34,30 +47,3 @@ __all__ = [
     "VerifyReport",
     "__version__",
 ]
-
-if TYPE_CHECKING:
-    from subduct._heap import Heap
-    from subduct._native import Dict, HeapClosed, HeapFull, KernelError, List, Tuple, Unsupported, __version__
-    from subduct._stats import CycleReport, Fallbacks, Pauses, Stats, VerifyReport
-else:
-    # Names are loaded when they are asked for, because `subduct.model` works where there is no native code.
-    from importlib import import_module as _import_module
-
-    _HOMES = {
-        "subduct._heap": ("Dict", "Heap", "List", "Tuple"),
-        "subduct._native": ("HeapClosed", "HeapFull", "KernelError", "Unsupported", "__version__"),
-        "subduct._stats": ("CycleReport", "Fallbacks", "Pauses", "Stats", "VerifyReport"),
-    }
-
-    def __getattr__(name: str) -> object:
-        for home, names in _HOMES.items():
-            if name in names:
-                value = globals()[name] = getattr(_import_module(home), name)
-                return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
-
-
-del TYPE_CHECKING
