@@ -129,7 +129,10 @@ def _be_child(body: Callable[[], dict[str, Any]], writer: int, parent: int, mask
         os.dup2(null, 0)
         os.dup2(null, 1)
         if os.getppid() == parent:
-            _write_all(writer, json.dumps(body()).encode() + b"\n")
+            result = json.dumps(body()).encode() + b"\n"
+            # Nobody reads it any more where whoever asked is being interrupted.
+            with contextlib.suppress(BrokenPipeError):
+                _write_all(writer, result)
             code = 0
     except BaseException:
         traceback.print_exc()
