@@ -364,16 +364,16 @@ def test_copies_while_others_change(make_heap: HeapMaker) -> None:
 
 def test_a_copy_ends_while_the_dict_is_laid_out_anew_all_the_time(make_heap: HeapMaker) -> None:
     heap = make_heap("64MiB", stress="64KiB")
-    heap.root["d"] = {i: [i, [i]] for i in range(10_000)}
+    heap.root["d"] = {i: [i, [i]] for i in range(30_000)}
     stop = threading.Event()
 
     def change() -> None:
-        d, i = heap.root["d"], 10_000
+        d, i = heap.root["d"], 30_000
         while not stop.is_set():
             # Each entry goes to the end, so that the table is full of gaps soon, and is made anew.
             for _ in range(1000):
                 d[i] = [i, [i]]
-                del d[i - 10_000]
+                del d[i - 30_000]
                 i += 1
 
     interval = sys.getswitchinterval()

@@ -1,12 +1,11 @@
 """A forked child has no heap and is told so; the parent does not notice."""
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
 from harness.heaps import Delivery, assert_documents, fill, thin
+from harness.process import run_program
 from subduct import Heap, HeapClosed
 
 AS_TOLD, SURPRISED = 0, 1
@@ -163,12 +162,7 @@ print(len(ends), sum(map(bool, ends)))
 
 
 def test_a_child_uses_what_its_parent_was_using_for_the_first_time() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FIRST_USES],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = run_program(FIRST_USES)
     assert done.returncode == 0, done.stderr
     children, failed = map(int, done.stdout.split())
     assert children > 0

@@ -27,7 +27,8 @@ except ImportError as _error:
 
     def __getattr__(name: str) -> object:
         if name in __all__:
-            raise _why
+            # Without the frames of earlier raises, which it would gather.
+            raise _why.with_traceback(None)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -31,9 +31,10 @@ fn origin() -> &'static (u64, Instant) {
     }
     let now = Instant::now();
     #[cfg(target_arch = "x86_64")]
-    let mine = Box::into_raw(Box::new((ticks(), now)));
+    let first_ticks = ticks();
     #[cfg(not(target_arch = "x86_64"))]
-    let mine = Box::into_raw(Box::new((0, now)));
+    let first_ticks = 0;
+    let mine = Box::into_raw(Box::new((first_ticks, now)));
     match ORIGIN.compare_exchange(ptr::null_mut(), mine, Ordering::Release, Ordering::Acquire) {
         // SAFETY: as above.
         Ok(_) => unsafe { &*mine },
