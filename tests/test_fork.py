@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 
 from harness.heaps import Delivery, assert_documents, fill, thin
-from harness.process import run_program
 from subduct import Heap, HeapClosed
 
 AS_TOLD, SURPRISED = 0, 1
@@ -106,64 +105,3 @@ def test_forks_in_the_middle_of_cycles_disturb_nobody(heap: Heap) -> None:
     assert reports
     assert all(report.verified for report in reports)
     assert_documents(documents, range(0, 10_000, 2))
-
-
-# What is used here for the first time in a process makes objects that are kept: names, functions, a module.
-FIRST_USES = """
-import os, pickle, signal, sys, threading, time
-from subduct import Heap
-
-def use(heap):
-    root = heap.root
-    root.update(number=2**100, bad="\\udc80", items=list(range(1_000)), large=list(range(300_000)))
-    class Keys(dict):
-        pass
-    class Pairs:
-        def keys(self): return ["a"]
-        def __getitem__(self, key): return key
-    root.update(Keys(b=1))
-    root.update(Pairs())
-    class One:
-        def __index__(self): return 1
-    assert root["items"][One()] == 1 and root["number"] == 2**100
-    root["items"].sort(reverse=True)
-    root["items"].sort(key=lambda item: -item)
-    assert list(root.keys()) == [key for key, _ in root.items()]
-    assert sys.getsizeof(root) and pickle.loads(pickle.dumps(root["items"]))
-    pickle.dumps(iter(root["items"]))
-    assert root["large"].to_python() == list(range(300_000))
-
-def in_child():
-    signal.alarm(30)
-    code = 1
-    try:
-        with Heap("32MiB") as own:
-            use(own)
-        code = 0
-    finally:
-        os._exit(code)
-
-# Who waits for the GIL gets it where another gives it up, and nowhere else: in the middle of a first use, above all.
-sys.setswitchinterval(5)
-children = []
-with Heap("32MiB") as heap:
-    thread = threading.Thread(target=use, args=(heap,))
-    thread.start()
-    while not children or (thread.is_alive() and len(children) < 100):
-        child = os.fork()
-        if child == 0:
-            in_child()
-        children.append(child)
-        time.sleep(1e-4)
-    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    thread.join()
-print(len(ends), sum(map(bool, ends)))
-"""
-
-
-def test_a_child_uses_what_its_parent_was_using_for_the_first_time() -> None:
-    done = run_program(FIRST_USES)
-    assert done.returncode == 0, done.stderr
-    children, failed = map(int, done.stdout.split())
-    assert children > 0
-    assert failed == 0, f"of {children} children {failed} failed or hung: {done.stderr}"

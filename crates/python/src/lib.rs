@@ -91,5 +91,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     views::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     open::close_at_exit(module.py());
-    module.add_function(wrap_pyfunction!(probe, module)?)
+    module.add_function(wrap_pyfunction!(probe, module)?)?;
+    constant::fill_those_of_pyo3(module)
 }

@@ -2,9 +2,10 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyTypeMethods;
+use pyo3::types::{PyString, PyType, PyTypeMethods};
 use rustc_hash::FxHashSet;
 
+use crate::constant::name;
 use crate::errors::HeapClosed;
 use crate::held;
 use crate::incoming::container;
@@ -86,8 +87,16 @@ fn shown(key: &Bound<'_, PyAny>) -> String {
 
 /// `collections.OrderedDict`, `int`: the type's name as a person would write it.
 pub fn qualified_type_name(value: &Bound<'_, PyAny>) -> String {
-    let name = value.get_type().fully_qualified_name();
-    name.map_or_else(|_| "an object".to_owned(), |name| name.to_string_lossy().into_owned())
+    let name = fully_qualified_name(&value.get_type());
+    name.unwrap_or_else(|_| "an object".to_owned())
+}
+
+/// As PyO3's of this name, which would fill cells: see [`crate::constant`].
+fn fully_qualified_name(class: &Bound<'_, PyType>) -> PyResult<String> {
+    let module = class.getattr(name!(class.py(), "__module__"))?.cast_into::<PyString>()?;
+    let name = class.qualname()?;
+    let (module, name) = (module.to_string_lossy(), name.to_string_lossy());
+    Ok(if module == "builtins" || module == "__main__" { name.into_owned() } else { format!("{module}.{name}") })
 }
 
 fn at(top: &Bound<'_, PyAny>, sought: &Bound<'_, PyAny>, word: &str) -> String {
