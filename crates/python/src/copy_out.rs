@@ -62,7 +62,8 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
             Progress::Restart => frame.target.clear(),
             Progress::More | Progress::Moved => {}
         }
-        for frame in deeper {
+        // The first is filled next: what is made in the order of the items is read, and freed, in the order of memory.
+        for frame in deeper.into_iter().rev() {
             turn::push(&mut frames, frame)?;
         }
     }
