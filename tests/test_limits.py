@@ -319,3 +319,69 @@ print("done")
 def test_threads_that_come_and_go_leave_their_handles_to_the_next() -> None:
     done = run_program(THREADS)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+SMALL_STACKS = """
+import pickle, sys, threading
+import subduct
+
+def nested(depth, innermost=()):
+    for _ in range(depth):
+        innermost = (innermost,)
+    return innermost
+
+class Name(str):
+    pass
+
+heap = subduct.Heap("16MiB", delivery=sys.argv[1])
+heap.root["l"] = []
+keys = [nested(99), nested(99, (1,)), nested(99, (Name("looked up"),)), nested(97, (1, nested(1), "a string that fits no slot"))]
+storable = [keys[0], keys[1], keys[3]]
+raised = []
+
+def use():
+    try:
+        root = heap.root
+        for number, key in enumerate(storable):
+            root[key] = number
+        for number in range(1_000):
+            root[nested(20, (number,))] = number
+        assert [root[key] for key in storable] == [0, 1, 2]
+        assert keys[2] not in root and root.get(keys[2], 5) == 5
+        assert len(root.keys() & set(storable)) == 3
+        assert list(root)[1:4] == storable and list(root.items())[1] == (keys[0], 0)
+        assert root.setdefault(keys[1], 7) == 1 and root.pop(keys[1]) == 1 and root.pop(keys[1], None) is None
+        root.update({keys[1]: 8})
+        other = root.copy()
+        assert other == root and (other | root)[keys[1]] == 8 and root.fromkeys(storable)[keys[3]] is None
+        assert heap.dict(root.to_python()) == root and pickle.loads(pickle.dumps(root))[keys[3]] == 2
+        assert heap.tuple(keys[0]) in heap.dict({keys[0]: 1}) and hash(heap.tuple(keys[0])) == hash(keys[0])
+        for number in range(1_000):
+            del root[nested(20, (number,))]
+        heap.collect()
+        heap.verify()
+        assert root.popitem() == (keys[1], 8)
+        try:
+            root[nested(100)] = 1
+        except RecursionError:
+            return
+        raise AssertionError("the depth of keys has a limit")
+    except BaseException as error:
+        raised.append(error)
+
+# The least that Python gives a thread.
+threading.stack_size(32 << 10)
+thread = threading.Thread(target=use)
+thread.start()
+thread.join()
+assert not raised, raised
+print("done")
+"""
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_keys_as_deep_as_they_may_be_need_no_more_stack_than_a_thread_has(delivery: str) -> None:
+    if delivery in ("sigbus", "thread") and not has_userfaultfd():
+        pytest.skip("no userfaultfd")
+    done = run_program(SMALL_STACKS, delivery)
+    assert (done.returncode, done.stdout) == (0, "done\n"), (done.returncode, done.stderr)

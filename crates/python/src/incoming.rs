@@ -55,17 +55,7 @@ impl Incoming {
 
     /// As a key; a container is none.
     pub fn key(&self) -> Option<Key<'_>> {
-        Some(match self {
-            Self::None => Key::None,
-            Self::Bool(value) => Key::Bool(*value),
-            Self::Int(value) => Key::Int(*value),
-            Self::Big(bytes) => Key::Big(bytes),
-            Self::Float(value) => Key::Float(*value),
-            Self::Str(text) => Key::Str(text.as_bytes()),
-            Self::Surrogates(bytes) => Key::Str(bytes),
-            Self::Bytes(bytes) => Key::Bytes(bytes),
-            Self::Object(..) => return None,
-        })
+        Key::of(self.scalar())
     }
 }
 

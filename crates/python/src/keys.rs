@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyMemoryError, PyRecursionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString, PyTuple};
 use subduct_heap::memory::{self, Refused};
-use subduct_heap::object::{Key, Kind, Outgoing, Value, outgoing, tuple};
+use subduct_heap::object::{Key, Kind, Outgoing, Part, StoredKey, StoredPart, Value, outgoing};
 use subduct_heap::{Op, Retry};
 
 use crate::cpython;
@@ -17,7 +17,7 @@ use crate::outgoing::to_object;
 use crate::tuple::Tuple;
 use crate::turn;
 
-/// Deepest nesting of tuples in a key: hashing and comparing keys recurse.
+/// Deepest nesting of tuples in a key. Python recurses where it hashes and compares them.
 const DEPTH_MAX: usize = 100;
 
 /// A key from Python.
@@ -25,29 +25,38 @@ pub enum KeyIn {
     /// A scalar; never [`Incoming::Object`].
     Scalar(Incoming),
     /// A tuple of keys.
-    Tuple(Vec<KeyIn>),
+    Tuple(Vec<PartIn>),
+}
+
+/// A part of a key from Python, in the order of [`Part`].
+pub enum PartIn {
+    /// A tuple of so many items, which follow.
+    Tuple(usize),
+    /// An item that is no tuple.
+    Scalar(Incoming),
 }
 
 impl KeyIn {
     /// For the heap to look up or store.
     ///
     /// # Errors
-    /// [`Refused`]: no memory for a tuple's items.
+    /// [`Refused`]: no memory for a tuple's parts.
     pub fn key(&self) -> Result<Key<'_>, Refused> {
         match self {
             Self::Scalar(scalar) => Ok(scalar.key().unwrap_or(Key::None)),
-            Self::Tuple(items) => tuple_key(items.iter().map(Self::key)),
+            Self::Tuple(parts) => tuple_key(parts.iter().map(|part| match part {
+                PartIn::Tuple(len) => Part::Tuple(*len),
+                PartIn::Scalar(scalar) => Part::Scalar(scalar.scalar()),
+            })),
         }
     }
 }
 
-fn tuple_key<'a>(items: impl ExactSizeIterator<Item = Result<Key<'a>, Refused>>) -> Result<Key<'a>, Refused> {
-    let mut keys = Vec::new();
-    memory::reserve(&mut keys, items.len())?;
-    for item in items {
-        keys.push(item?);
-    }
-    Ok(Key::Tuple(keys))
+fn tuple_key<'a>(parts: impl ExactSizeIterator<Item = Part<'a>>) -> Result<Key<'a>, Refused> {
+    let mut key = Vec::new();
+    memory::reserve(&mut key, parts.len())?;
+    key.extend(parts);
+    Ok(Key::Tuple(key))
 }
 
 /// A key, outside operations.
@@ -63,7 +72,7 @@ pub fn given<'a>(key: Result<Key<'a>, Refused>) -> PyResult<Key<'a>> {
 /// # Errors
 /// TypeError for an unhashable one, RecursionError for one that nests too deep.
 pub fn storable(value: &Bound<'_, PyAny>) -> PyResult<Option<KeyIn>> {
-    hashable(value, exact(value, 0)?)
+    hashable(value, taken(value, Types::Exact)?)
 }
 
 /// A key to look up, or `None` for one that cannot be in a heap.
@@ -71,7 +80,7 @@ pub fn storable(value: &Bound<'_, PyAny>) -> PyResult<Option<KeyIn>> {
 /// # Errors
 /// TypeError for an unhashable one, RecursionError for one that nests too deep.
 fn lookup(value: &Bound<'_, PyAny>) -> PyResult<Option<KeyIn>> {
-    hashable(value, any(value, 0)?)
+    hashable(value, taken(value, Types::Derived)?)
 }
 
 /// Hands a key to look up to `then`; `None` for one that cannot be in a heap. The keys that most dicts have are not even copied.
@@ -115,28 +124,59 @@ fn hashable(value: &Bound<'_, PyAny>, key: Option<KeyIn>) -> PyResult<Option<Key
     Ok(key)
 }
 
-type Convert = fn(&Bound<'_, PyAny>, usize) -> PyResult<Option<KeyIn>>;
-
-/// A key of exactly the types that can be stored.
-fn exact(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Option<KeyIn>> {
-    if let Some(scalar) = incoming::scalar(value)? {
-        return Ok(Some(KeyIn::Scalar(scalar)));
-    }
-    if let Ok(items) = value.cast_exact::<PyTuple>() {
-        return tuple_of(items, depth, exact);
-    }
-    match value.cast_exact::<Tuple>() {
-        Ok(proxy) => tuple_of(&proxy.get().to_hashable(value.py())?, depth, exact),
-        Err(_) => Ok(None),
-    }
+/// Which types are taken for keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Types {
+    /// Exactly those that can be stored.
+    Exact,
+    /// Those derived from them, too.
+    Derived,
 }
 
-/// A key of these types or of types derived from them.
-fn any(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Option<KeyIn>> {
-    if let Some(key) = exact(value, depth)? {
-        return Ok(Some(key));
+/// A key of these types.
+fn taken(value: &Bound<'_, PyAny>, types: Types) -> PyResult<Option<KeyIn>> {
+    if let Some(scalar) = scalar(value, types)? {
+        return Ok(Some(KeyIn::Scalar(scalar)));
     }
-    Ok(Some(KeyIn::Scalar(if let Ok(text) = value.cast::<PyString>() {
+    let Some(top) = tuple(value, types)? else { return Ok(None) };
+    let (mut parts, mut open) = (Vec::new(), Vec::new());
+    begin(top, &mut parts, &mut open)?;
+    while let Some((items, next)) = open.last_mut() {
+        if *next == items.len() {
+            open.pop();
+            continue;
+        }
+        let item = items.get_borrowed_item(*next)?.to_owned();
+        *next += 1;
+        if let Some(scalar) = scalar(&item, types)? {
+            turn::push(&mut parts, PartIn::Scalar(scalar))?;
+        } else {
+            let Some(items) = tuple(&item, types)? else { return Ok(None) };
+            begin(items, &mut parts, &mut open)?;
+        }
+    }
+    Ok(Some(KeyIn::Tuple(parts)))
+}
+
+/// Goes into a tuple, `open` being those that it is in, each with its next item.
+fn begin<'py>(
+    items: Bound<'py, PyTuple>,
+    parts: &mut Vec<PartIn>,
+    open: &mut Vec<(Bound<'py, PyTuple>, usize)>,
+) -> PyResult<()> {
+    if open.len() == DEPTH_MAX {
+        return Err(PyRecursionError::new_err(format!("a key holds at most {DEPTH_MAX} tuples one in the other")));
+    }
+    turn::push(parts, PartIn::Tuple(items.len()))?;
+    turn::push(open, (items, 0))
+}
+
+fn scalar(value: &Bound<'_, PyAny>, types: Types) -> PyResult<Option<Incoming>> {
+    let exact = incoming::scalar(value)?;
+    if exact.is_some() || types == Types::Exact {
+        return Ok(exact);
+    }
+    Ok(Some(if let Ok(text) = value.cast::<PyString>() {
         incoming::string(text)?
     } else if let Ok(int) = value.cast::<PyInt>() {
         incoming::integer(int)?
@@ -144,23 +184,20 @@ fn any(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Option<KeyIn>> {
         Incoming::Float(float.value())
     } else if let Ok(bytes) = value.cast::<PyBytes>() {
         Incoming::Bytes(Box::new(bytes.clone().into()))
-    } else if let Ok(items) = value.cast::<PyTuple>() {
-        return tuple_of(items, depth, any);
     } else {
         return Ok(None);
-    })))
+    }))
 }
 
-fn tuple_of(items: &Bound<'_, PyTuple>, depth: usize, convert: Convert) -> PyResult<Option<KeyIn>> {
-    if depth == DEPTH_MAX {
-        return Err(PyRecursionError::new_err(format!("a key holds at most {DEPTH_MAX} tuples one in the other")));
+/// The items of a tuple, or of a proxy of one.
+fn tuple<'py>(value: &Bound<'py, PyAny>, types: Types) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    if let Ok(items) = value.cast_exact::<PyTuple>() {
+        return Ok(Some(items.clone()));
     }
-    let mut keys = turn::with_room(items.len())?;
-    for item in items.iter_borrowed() {
-        let Some(key) = convert(&item, depth + 1)? else { return Ok(None) };
-        keys.push(key);
+    if let Ok(proxy) = value.cast_exact::<Tuple>() {
+        return proxy.get().to_hashable(value.py()).map(Some);
     }
-    Ok(Some(KeyIn::Tuple(keys)))
+    Ok(value.cast::<PyTuple>().ok().filter(|_| types == Types::Derived).cloned())
 }
 
 /// The exception for a key that cannot be stored. `place` says where, or is empty.
@@ -182,44 +219,46 @@ pub enum KeyOut {
     /// A scalar.
     Scalar(Outgoing),
     /// A tuple of keys.
-    Tuple(Vec<KeyOut>),
+    Tuple(Vec<PartOut>),
+}
+
+/// A part of a key that was read, in the order of [`Part`].
+pub enum PartOut {
+    /// A tuple of so many items, which follow.
+    Tuple(usize),
+    /// An item that is no tuple.
+    Scalar(Outgoing),
 }
 
 impl KeyOut {
     /// Reads a key. Makes no handles. O(size of the key).
     pub fn read(op: &mut Op<'_>, value: Value) -> Result<Self, Retry> {
-        match value.as_ref().filter(|object| op.header(*object).kind() == Kind::Tuple) {
-            None => outgoing(op, value).map(Self::Scalar),
-            Some(object) => {
-                let mut items = Vec::new();
-                memory::reserve(&mut items, tuple::len(op, object))?;
-                let mut at = 0;
-                // Reading an item moves nothing.
-                while let Some(item) = tuple::get(op, object, at) {
-                    items.push(Self::read(op, item)?);
-                    at += 1;
-                }
-                Ok(Self::Tuple(items))
-            }
+        if value.as_ref().is_none_or(|object| op.header(object).kind() != Kind::Tuple) {
+            return outgoing(op, value).map(Self::Scalar);
         }
+        let (mut parts, mut stored) = (Vec::new(), StoredKey::new(value));
+        // Reading an item moves nothing.
+        while let Some(part) = stored.next(op) {
+            let part = match part {
+                StoredPart::Tuple(len) => PartOut::Tuple(len),
+                StoredPart::Scalar(value) => PartOut::Scalar(outgoing(op, value)?),
+            };
+            memory::push(&mut parts, part)?;
+        }
+        Ok(Self::Tuple(parts))
     }
 
     /// For another dict of the same heap.
     ///
     /// # Errors
-    /// [`Refused`]: no memory for a tuple's items.
+    /// [`Refused`]: no memory for a tuple's parts.
     pub fn key(&self) -> Result<Key<'_>, Refused> {
         match self {
-            Self::Scalar(scalar) => Ok(match scalar {
-                Outgoing::None | Outgoing::Container(..) => Key::None,
-                Outgoing::Bool(value) => Key::Bool(*value),
-                Outgoing::Int(value) => Key::Int(*value),
-                Outgoing::Big(bytes) => Key::Big(bytes),
-                Outgoing::Float(value) => Key::Float(*value),
-                Outgoing::Str(bytes) => Key::Str(bytes),
-                Outgoing::Bytes(bytes) => Key::Bytes(bytes),
-            }),
-            Self::Tuple(items) => tuple_key(items.iter().map(Self::key)),
+            Self::Scalar(scalar) => Ok(Key::of(scalar.scalar()).unwrap_or(Key::None)),
+            Self::Tuple(parts) => tuple_key(parts.iter().map(|part| match part {
+                PartOut::Tuple(len) => Part::Tuple(*len),
+                PartOut::Scalar(scalar) => Part::Scalar(scalar.scalar()),
+            })),
         }
     }
 
@@ -227,10 +266,35 @@ impl KeyOut {
     pub fn into_object<'py>(self, py: Python<'py>, heap: &Py<NativeHeap>) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Scalar(scalar) => to_object(py, heap, scalar),
-            Self::Tuple(items) => {
-                let items = turn::gathered(items.into_iter().map(|item| item.into_object(py, heap)))?;
-                Ok(PyTuple::new(py, items)?.into_any())
-            }
+            Self::Tuple(parts) => tuple_object(py, heap, parts),
         }
     }
+}
+
+fn tuple_object<'py>(py: Python<'py>, heap: &Py<NativeHeap>, parts: Vec<PartOut>) -> PyResult<Bound<'py, PyAny>> {
+    let mut open: Vec<(Bound<'py, PyTuple>, usize)> = Vec::new();
+    let mut whole = None;
+    for part in parts {
+        let (object, begun) = match part {
+            PartOut::Tuple(len) => {
+                let made = cpython::new_tuple(py, len)?;
+                (made.clone().into_any(), Some(made))
+            }
+            PartOut::Scalar(scalar) => (to_object(py, heap, scalar)?, None),
+        };
+        match open.last_mut() {
+            Some((outer, next)) => {
+                cpython::set_tuple_item(outer, *next, object);
+                *next += 1;
+            }
+            None => whole = Some(object),
+        }
+        if let Some(made) = begun {
+            turn::push(&mut open, (made, 0))?;
+        }
+        while open.last().is_some_and(|(made, next)| *next == made.len()) {
+            open.pop();
+        }
+    }
+    Ok(whole.expect("a key has a first part"))
 }

@@ -70,32 +70,44 @@ impl Tuple {
     /// # Errors
     /// TypeError for what is not, RecursionError where it nests too deep.
     pub fn to_hashable<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        self.to_hashable_at(py, 0)
-    }
-
-    fn to_hashable_at<'py>(&self, py: Python<'py>, depth: usize) -> PyResult<Bound<'py, PyTuple>> {
-        if depth == DEPTH_MAX {
-            return Err(PyRecursionError::new_err(format!(
-                "more than {DEPTH_MAX} tuples one in the other are not hashed"
-            )));
-        }
+        // The tuples in which this one is nested: the proxy of each but the outermost, which is `self`, and its items so far.
+        let mut outer: Vec<Open<'py>> = Vec::new();
+        let mut proxy: Option<Bound<'py, Self>> = None;
         let mut items = Vec::new();
-        while let Some(item) = self.item(py, items.len())? {
-            let item = match item.cast_exact::<Self>() {
-                Ok(tuple) => tuple.get().to_hashable_at(py, depth + 1)?.into_any(),
-                Err(_) if held::of_proxy(&item).is_some() => {
-                    return Err(PyTypeError::new_err(format!("unhashable type: '{}'", type_name(&item))));
-                }
-                Err(_) => item,
+        loop {
+            let tuple = proxy.as_ref().map_or(self, |proxy| proxy.get());
+            let Some(item) = tuple.item(py, items.len())? else {
+                let done = PyTuple::new(py, items)?;
+                let Some(open) = outer.pop() else { return Ok(done) };
+                (proxy, items) = (open.proxy, open.items);
+                turn::push(&mut items, done.into_any())?;
+                continue;
             };
-            turn::push(&mut items, item)?;
+            if held::of_proxy(&item).is_none() {
+                turn::push(&mut items, item)?;
+                continue;
+            }
+            let Ok(inner) = item.cast_exact::<Self>() else {
+                return Err(PyTypeError::new_err(format!("unhashable type: '{}'", type_name(&item))));
+            };
+            if outer.len() + 1 == DEPTH_MAX {
+                let refusal = format!("more than {DEPTH_MAX} tuples one in the other are not hashed");
+                return Err(PyRecursionError::new_err(refusal));
+            }
+            let open = Open { proxy: proxy.replace(inner.clone()), items: std::mem::take(&mut items) };
+            turn::push(&mut outer, open)?;
         }
-        PyTuple::new(py, items)
     }
 
     fn assembled(&self, py: Python<'_>, parts: &[(&Held, Span)]) -> PyResult<Self> {
         assembled(py, self.held.heap(), parts)
     }
+}
+
+/// A tuple of which not all items are known yet.
+struct Open<'py> {
+    proxy: Option<Bound<'py, Tuple>>,
+    items: Vec<Bound<'py, PyAny>>,
 }
 
 /// A new tuple made of pieces of others: how many elements, from where, and which of them. Nobody changes any of them.

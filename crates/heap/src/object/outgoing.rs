@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::header::Kind;
 use super::number;
+use super::scalar::Scalar;
 use super::value::{Ref, Value, View};
 use crate::memory::Refused;
 use crate::mutator::{Handle, Op, Retry};
@@ -30,6 +31,23 @@ pub enum Outgoing {
     Bytes(Bytes),
     /// A dict, list or tuple, and a new handle to it, which the caller has to drop.
     Container(Kind, Handle),
+}
+
+impl Outgoing {
+    /// For storing the value in the same heap.
+    #[must_use]
+    pub fn scalar(&self) -> Scalar<'_> {
+        match self {
+            Self::None => Scalar::None,
+            Self::Bool(value) => Scalar::Bool(*value),
+            Self::Int(value) => Scalar::Int(*value),
+            Self::Big(bytes) => Scalar::Big(bytes),
+            Self::Float(value) => Scalar::Float(*value),
+            Self::Str(bytes) => Scalar::Str(bytes),
+            Self::Bytes(bytes) => Scalar::Bytes(bytes),
+            Self::Container(_, handle) => Scalar::Object(*handle),
+        }
+    }
 }
 
 /// Copies a value out; a container stays where it is and gets a handle. Never polls. O(1), O(length) for what has a

@@ -127,7 +127,10 @@ impl Plain {
             Self::Float(bits) => Key::Float(f64::from_bits(*bits)),
             Self::Str(bytes) => Key::Str(bytes),
             Self::Bytes(bytes) => Key::Bytes(bytes),
-            Self::Tuple(items) => Key::Tuple(items.iter().map(Self::key).collect()),
+            Self::Tuple(items) => {
+                let items: Vec<_> = items.iter().map(Self::key).collect();
+                Key::tuple(&items).expect("memory for a test's key")
+            }
             Self::Other(kind) => panic!("{kind:?} is no key"),
         }
     }
