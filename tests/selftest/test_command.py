@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.kernel import SYSCALL_NUMBERS
+from harness.mounts import hide_proc, need_no_proc
 from harness.process import run_program
 from harness.seccomp import forbid
 
@@ -238,6 +239,56 @@ def test_a_check_that_crashes_or_hangs_fails_alone(body: str, got: str) -> None:
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert [match[1] for match in results(ran.stdout)] == ["not ok"]
     assert got in ran.stdout
+
+
+NO_PROCESS = "no process can be started to run a test in: Resource temporarily unavailable"
+
+
+@pytest.mark.parametrize("json_option", ["", ', "--json"'])
+def test_without_another_process_it_bails_out(json_option: str) -> None:
+    refuse = f"""
+def refuse(): raise BlockingIOError(11, "Resource temporarily unavailable")
+os.fork = refuse
+sys.exit(main(["selftest"{json_option}]))
+"""
+    ran = run_program(with_check("pass", refuse))
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        f"subduct: {NO_PROCESS}; raise the limit on processes and threads (ulimit -u, pids.max of the control group)\n"
+    )
+    assert ran.stdout.splitlines()[2:] == ([] if json_option else ["1..1", f"Bail out! {NO_PROCESS}"])
+
+
+def test_a_check_is_skipped_that_may_have_no_thread() -> None:
+    refuse = """
+import threading
+from subduct.selftest.faults import Beside
+def refuse(self): raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+sys.exit(main(["selftest"]))
+"""
+    ran = run_program(with_check("Beside(print)", refuse))
+    assert ran.returncode == 4, ran.stdout + ran.stderr
+    (found,) = results(ran.stdout)
+    assert found[4] == "SKIP"
+    assert found[5].startswith("can't start new thread: raise the limit on processes and threads (ulimit -u")
+
+
+def test_without_proc_what_reads_it_is_skipped() -> None:
+    need_no_proc()
+    ran = subprocess.run(
+        [sys.executable, "-m", "subduct", "selftest"],
+        preexec_fn=hide_proc,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    found = results(ran.stdout)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
+    assert {match[1] for match in found} == {"ok"}
+    assert len([match for match in found if match[5] == "/proc is not mounted"]) > 20
+    assert len([match for match in found if match[4] is None]) > len(found) // 2
 
 
 def test_a_check_that_hangs_leaves_no_process_behind() -> None:

@@ -1,12 +1,16 @@
 """What an end of a check means on which release, and how it is printed."""
 
 import errno
+import inspect
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from subduct.selftest import expect, tap
 from subduct.selftest.assumption import Assumption, KnownBug, Release, UsedBy, assumes
+from subduct.selftest.catalogue import assumptions
 from subduct.selftest.expect import LackingError, SkippedError, UnexpectedError
 from subduct.selftest.outcome import Diagnosis, Outcome, Status, exit_code
 from subduct.selftest.runner import run_one
@@ -28,6 +32,18 @@ def fails() -> None:
     raise UnexpectedError("the answer", 42, 41, "EINVAL")
 
 
+def breaks() -> None:
+    raise FileNotFoundError(errno.ENOENT, "the answer", "/nowhere")
+
+
+def crashes() -> None:
+    os._exit(3)
+
+
+def wants_files() -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
 def lacks() -> None:
     raise LackingError("this kernel cannot do it")
 
@@ -40,7 +56,7 @@ def holds() -> str:
     return "in 3 us"
 
 
-BUG = KnownBug((6, 15), (6, 17))
+BUG = KnownBug((6, 15), (6, 17), "the answer")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +75,22 @@ BUG = KnownBug((6, 15), (6, 17))
         (assumption(fails, known_bug=BUG), (6, 18), Status.FAIL, ""),
         (assumption(holds, known_bug=BUG), (6, 16), Status.PASS, "in 3 us; known in 6.15-6.17, but holds here"),
         (assumption(holds, known_bug=BUG), (6, 18), Status.PASS, "in 3 us"),
-        (assumption(fails, known_bug=KnownBug((6, 15), None)), (7, 9), Status.KNOWN_BUG, "known in 6.15 and later"),
+        (
+            assumption(fails, known_bug=KnownBug((6, 15), None, "the answer")),
+            (7, 9),
+            Status.KNOWN_BUG,
+            "known in 6.15 and later",
+        ),
+        (assumption(fails, known_bug=KnownBug((6, 15), None, "the question")), (7, 9), Status.FAIL, ""),
+        (assumption(breaks, known_bug=BUG), (6, 16), Status.FAIL, ""),
+        (assumption(crashes, known_bug=BUG), (6, 16), Status.FAIL, ""),
+        (
+            assumption(wants_files),
+            (6, 16),
+            Status.SKIP,
+            "Too many open files: raise the limit on open files (ulimit -n, now ",
+        ),
+        (assumption(wants_files, known_bug=BUG), (6, 16), Status.SKIP, "ulimit -n"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -68,6 +99,27 @@ def test_what_an_end_means(tried: Assumption, release: Release, status: Status, 
     assert outcome.status is status
     assert detail in outcome.detail
     assert (outcome.diagnosis is not None) == (status in (Status.FAIL, Status.KNOWN_BUG))
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_what_is_not_mounted_is_no_failure_of_the_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(expect, "_PROC", tmp_path)
+    reads = assumption(lambda: (tmp_path / "self/smaps").read_text())
+    outcome = run_one(reads, (6, 18), 60.0)
+    assert (outcome.status, outcome.detail) == (Status.SKIP, f"{tmp_path} is not mounted")
+    reads_elsewhere = assumption(lambda: Path("/nowhere/smaps").read_text())
+    assert run_one(reads_elsewhere, (6, 18), 60.0).status is Status.FAIL
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/maps").touch()
+    assert run_one(reads, (6, 18), 60.0).status is Status.FAIL
+
+
+def test_each_known_bug_names_a_comparison_of_its_check() -> None:
+    """Where another comparison fails, or something else goes wrong, the bug is not what was seen."""
+    with_bug = [(each, each.known_bug) for each in assumptions() if each.known_bug is not None]
+    assert with_bug
+    for each, bug in with_bug:
+        assert f'"{bug.fails}"' in inspect.getsource(each.check), each.id
 
 
 def test_a_failure_says_what_was_expected_and_what_came() -> None:
@@ -140,8 +192,6 @@ def test_patterns_choose_in_the_order_of_the_tests() -> None:
 
 @pytest.mark.parametrize("taken", ["uffd.flip", "Upper.case", "nodots", "two..dots", "space. d"])
 def test_ids_are_well_formed_and_unique(taken: str) -> None:
-    from subduct.selftest.catalogue import assumptions
-
     assert any(each.id == "uffd.flip" for each in assumptions())
     with pytest.raises(ValueError, match="malformed or taken"):
         assumes(taken, "A claim.", source="here")

@@ -101,8 +101,8 @@ _SELFTEST_EPILOG = """\
 exit codes:
   0    nothing failed but what this kernel is known for
   1    something failed
-  2    wrong usage, such as a test that there is not; or the output cannot be
-       written
+  2    wrong usage, such as a test that there is not; or no process can be
+       started to run one in, or the output cannot be written
   4    nothing could run: every test was skipped
   130  Ctrl-C
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from subduct.cli.refused import RefusedError
 from subduct.selftest import tap
 from subduct.selftest.catalogue import assumptions
+from subduct.selftest.child import NoProcessError
 from subduct.selftest.machine import Machine
 from subduct.selftest.outcome import Outcome, exit_code
 from subduct.selftest.record import catalogue, record
@@ -27,7 +28,7 @@ def selftest(arguments: argparse.Namespace) -> int:
     Ctrl-C.
 
     Raises:
-        RefusedError: a test was asked for that there is not.
+        RefusedError: a test was asked for that there is not, or no process can be started to run one in.
     """
     try:
         tests = chosen(assumptions(), arguments.only)
@@ -51,6 +52,11 @@ def selftest(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(tap.BAIL_OUT, file=sys.stderr if arguments.json else sys.stdout)
         return _INTERRUPTED
+    except NoProcessError as error:
+        reason = f"no process can be started to run a test in: {error.strerror}"
+        if not arguments.json:
+            _print([f"{tap.BAIL_OUT} {reason}"])
+        raise RefusedError(f"{reason}; {error.remedy}") from error
     if arguments.json:
         print(json.dumps(record(machine, outcomes), indent=2))
     else:

@@ -33,6 +33,8 @@ class KnownBug:
     since: Release
     until: Release | None
     """The last one; None when no release is known to have mended it."""
+    fails: str
+    """What is compared, in the words of the check, where the bug shows. Whatever else fails is no known bug."""
 
     def covers(self, release: Release) -> bool:
         """Whether the bug is known in this release."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import resource
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _TEXT_MAX = 160
+_PROC = Path("/proc")
 
 
 class UnexpectedError(Exception):
@@ -63,6 +66,26 @@ def holds(what: str, condition: bool, got: object) -> None:
 def skip(reason: str) -> NoReturn:
     """Ends the check: it cannot look here."""
     raise SkippedError(reason)
+
+
+def obstacle(error: BaseException) -> str | None:
+    """What keeps a check from looking at all, as far as an error tells that is no answer of the kernel's to what is tried; None where
+    it is one."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}: {raise_files()}"
+    is_below = str(error.filename).startswith(f"{_PROC}/")
+    if isinstance(error, FileNotFoundError) and is_below and not (_PROC / "self/maps").exists():
+        return f"{_PROC} is not mounted"
+    return None
+
+
+def raise_files() -> str:
+    """What to do where no more files can be opened."""
+    return (
+        f"raise the limit on open files (ulimit -n, now {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}; fs.file-max)"
+    )
 
 
 def refusal(call: Callable[..., object], *arguments: object) -> OSError | None:

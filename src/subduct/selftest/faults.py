@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from subduct.kernel import EventKind, Feature, RegisterMode, UffdFlag, calls
+from subduct.selftest import child
 from subduct.selftest.expect import UnexpectedError, equal, skip
 from subduct.selftest.memory import PAGE, memfd, stamp, view
 
@@ -134,7 +135,7 @@ class Beside:
         self.result: Any = None
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(call, arguments), daemon=True)
-        self._thread.start()
+        child.start(self._thread)
 
     def _run(self, call: Callable[..., Any], arguments: tuple[object, ...]) -> None:
         try:

@@ -213,7 +213,7 @@ def peek_efault() -> None:
     source="measured; mended in 7.3, and in 7.2 with 7.2.8",
     used_by=UsedBy.HEAP,
     since=(5, 13),
-    known_bug=KnownBug((6, 15), (7, 2)),
+    known_bug=KnownBug((6, 15), (7, 2), "VmLck after both are unmapped"),
 )
 def locked_memory() -> None:
     before = status_bytes("VmLck")
@@ -230,7 +230,7 @@ def locked_memory() -> None:
     "accounting.charge-kept",
     "After MREMAP_DONTUNMAP of private memory both ranges are marked as charged for.",
     source="measured; mended in 6.18-rc3",
-    known_bug=KnownBug((6, 15), (6, 17)),
+    known_bug=KnownBug((6, 15), (6, 17), "the old range is"),
 )
 def charge_kept() -> None:
     old = PRIVATE_ANONYMOUS.make(4)
@@ -244,7 +244,7 @@ def charge_kept() -> None:
     "accounting.committed",
     "After MREMAP_DONTUNMAP of private memory Committed_AS rises by its length, and falls back when both ranges are unmapped.",
     source="measured; proc_meminfo(5)",
-    known_bug=KnownBug((6, 15), (6, 17)),
+    known_bug=KnownBug((6, 15), (6, 17), "Committed_AS falls back"),
 )
 def committed() -> str:
     # Larger than what the rest of the machine is likely to change meanwhile, and no more than the kernel grants at once.

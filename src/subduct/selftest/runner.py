@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from subduct.selftest import child
 from subduct.selftest.assumption import Assumption, Release, release_text
-from subduct.selftest.expect import LackingError, SkippedError, UnexpectedError, name_of
+from subduct.selftest.expect import LackingError, SkippedError, UnexpectedError, name_of, obstacle
 from subduct.selftest.outcome import Diagnosis, Outcome, Status
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def _attempt(assumption: Assumption, release: Release) -> Outcome:
     except UnexpectedError as unexpected:
         diagnosis = Diagnosis(unexpected.what, unexpected.expected, unexpected.got, unexpected.errno_name)
     except OSError as error:
-        diagnosis = Diagnosis(_where(error), "success", str(error), name_of(error.errno))
+        if reason := obstacle(error):
+            status, detail = Status.SKIP, reason
+        else:
+            diagnosis = Diagnosis(_where(error), "success", str(error), name_of(error.errno))
     except Exception as error:
         diagnosis = Diagnosis(_where(error), "no exception", f"{type(error).__name__}: {error}")
     return Outcome(assumption.id, status, detail, diagnosis, (time.perf_counter() - begin) * 1e6)
@@ -80,7 +83,7 @@ def _judge(assumption: Assumption, release: Release, outcome: Outcome) -> Outcom
     bug = assumption.known_bug
     if bug is None or not bug.covers(release):
         return outcome
-    if outcome.status is Status.FAIL:
+    if outcome.status is Status.FAIL and outcome.diagnosis is not None and outcome.diagnosis.what == bug.fails:
         return replace(outcome, status=Status.KNOWN_BUG, detail=str(bug))
     if outcome.status is Status.PASS:
         return replace(outcome, detail="; ".join(part for part in (outcome.detail, f"{bug}, but holds here") if part))

@@ -227,7 +227,7 @@ def fork_child_serves_parent() -> None:
 def fork_child_keeps_registration() -> None:
     armed = arm_for_sigbus(1)
     reader, writer = os.pipe()
-    holder = os.fork()
+    holder = child.fork()
     if holder == 0:
         os.close(writer)
         os.read(reader, 1)

@@ -222,7 +222,7 @@ def event_fork() -> None:
         os.fstat(found.words[0] & 0xFFFF_FFFF)
 
     # A process, because no thread runs while the fork below waits for its event to be read; forked before there are events.
-    watcher = os.fork()
+    watcher = child.fork()
     if watcher == 0:
         with contextlib.suppress(Exception):
             read_event()
