@@ -1,5 +1,6 @@
 """`subduct doctor`: what it finds here, and what it says where something lacks."""
 
+import errno
 import json
 import os
 import platform
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 
 from harness.kernel import SYSCALL_NUMBERS, has_userfaultfd
+from harness.mounts import hide_proc, need_no_proc
 from harness.process import Footprint, run_program
 from harness.seccomp import forbid
 from subduct import Heap, _native
-from subduct.cli.findings import findings
+from subduct.cli.findings import completed, findings
 from subduct.cli.surroundings import Surroundings
 from subduct.cli.trial import Trial
 from subduct.report.checks import Status
@@ -254,6 +256,60 @@ def test_calls_that_succeed_without_doing_their_work_count_as_missing() -> None:
     checks = {check.name: check for check in findings(facts, Surroundings.read(), TRIALS)}
     assert checks["a fault served in a SIGBUS handler"].status is Status.MISSING
     assert checks["a fault served in a SIGBUS handler"].found == "a fault was not served"
+
+
+def test_without_proc_what_it_would_tell_is_unknown() -> None:
+    need_no_proc()
+    code, output = doctor("--json", before=hide_proc)
+    found = json.loads(output)
+    assert found["runs"] is has_userfaultfd()
+    assert code == (0 if found["runs"] else 1)
+    checks = by_name(found)
+    assert checks["kernel"]["found"] == f"Linux {platform.release()} on {platform.machine()}"
+    assert "MiB in the machine, limit by a control group unknown: /proc is not mounted" in checks["memory"]["found"]
+    for name in (
+        "vm.max_map_count", "memory", "limits of this process", "seccomp", "sysctl", "capabilities", "control group", "swap",
+        "locked memory",
+    ):  # fmt: skip
+        assert checks[name]["status"] == "unknown"
+        assert checks[name]["found"].endswith("unknown: /proc is not mounted")
+        assert checks[name]["remedy"]
+
+
+def test_limits_are_known_without_proc() -> None:
+    facts: dict[str, Any] = json.loads(_native.probe())
+    facts["machine"] |= {"release": "", "memory_bytes": None, "file_size_limit_bytes": None}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 40, before[1]))
+    try:
+        machine = completed(facts)["machine"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert machine["release"] == os.uname().release
+    assert machine["memory_bytes"] > 0
+    assert machine["file_size_limit_bytes"] == 1 << 40
+
+
+def test_a_call_that_a_limit_of_this_process_refuses_is_not_missing() -> None:
+    facts: dict[str, Any] = json.loads(_native.probe())
+    names = (
+        "memfd",
+        "membarrier",
+        "dontunmap_shared",
+        "userfaultfd_user_mode",
+        "userfaultfd_full",
+        "register_continue",
+    )
+    for name in names:
+        facts[name] = {"works": False, "call": "userfaultfd", "errno": errno.EMFILE, "problem": "Too many open files"}
+    facts["sigbus_fault"] = {"works": False, "call": "fork", "errno": errno.EAGAIN, "problem": "Not now"}
+    facts |= {"move_cost": None, "features": 0, "feature_names": [], "missing_for_sigbus": list(names)}
+    checks = findings(facts, Surroundings.read(), TRIALS)
+    unknown = [check for check in checks if "could not be tried under this limit on" in check.found]
+    assert len(unknown) == len(names) + 3
+    assert all(check.status is Status.UNKNOWN for check in unknown)
+    assert all("raise the limit (ulimit -" in check.remedy for check in unknown)
+    assert not [check for check in checks if check.status is Status.MISSING]
 
 
 def test_limits_are_warned_of() -> None:

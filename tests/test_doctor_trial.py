@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,12 +17,15 @@ import pytest
 from harness.kernel import has_userfaultfd
 from harness.process import open_descriptors, run_program
 from harness.seccomp import forbid
+from subduct import Unsupported
 from subduct.cli import trial
 from subduct.cli.trial import DELIVERIES, Trial
 from subduct.cli.trial_findings import trial_findings, used, verdict
+from subduct.cli.untried import untried_heap
 from subduct.report.checks import Status
 
 MIB = 1 << 20
+NOBODY = 65_534
 # Numbers of system calls on x86-64 and on arm64.
 CALLS = {
     "userfaultfd": (323, 282),
@@ -55,11 +59,17 @@ def limit_addresses() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 
 
+def limit_files(number: int) -> Callable[[], None]:
+    """As `ulimit -n`."""
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+
 def surroundings() -> dict[str, Callable[[], None]]:
     """What is done to a process before it starts, by name."""
     column = COLUMNS.get(platform.machine())
     filters = {} if column is None else {f"no {name}": forbid(numbers[column]) for name, numbers in CALLS.items()}
-    return {"nothing": lambda: None, "4 GiB of addresses": limit_addresses, **filters}
+    files = {f"{number} open files": limit_files(number) for number in (7, 8, 9)}
+    return {"nothing": lambda: None, "4 GiB of addresses": limit_addresses, **files, **filters}
 
 
 SURROUNDINGS = surroundings()
@@ -95,8 +105,58 @@ def test_the_doctor_says_what_heaps_do(around: str) -> None:
     rows = {check["name"]: check for check in found["checks"]}
     for each in found["trials"][1:]:
         row = rows[f"a heap with delivery {each['asked']}"]
-        assert (row["status"] == "missing") is (each["problem"] is not None)
+        assert (row["status"] in ("missing", "unknown")) is (each["problem"] is not None)
+        assert (row["status"] == "unknown") is each["untried"]
         assert row["remedy"] or row["status"] == "ok"
+
+
+def test_too_few_files_for_a_trial_say_nothing_of_heaps() -> None:
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "subduct", "doctor", *arguments]
+        done = subprocess.run(
+            command, preexec_fn=limit_files(6), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert (done.returncode, done.stderr) == (1, "")
+        return done.stdout
+
+    said = "could not be tried under this limit on open files (6)"
+    assert (
+        run().splitlines()[-1].startswith(f"Whether heaps run here is unknown: they {said}; raise the limit (ulimit -n")
+    )
+    rows = {check["name"]: check for check in json.loads(run("--json"))["checks"]}
+    for delivery in DELIVERIES:
+        row = rows[f"a heap with delivery {delivery}"]
+        assert (row["status"], row["found"]) == ("unknown", said)
+        assert "ulimit -n" in row["remedy"]
+    assert rows["delivery that will be used"]["status"] == "unknown"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="runs as another user, which only root can arrange")
+@pytest.mark.parametrize("limit", range(1, 6))
+def test_too_few_processes_say_nothing_against_heaps(limit: int) -> None:
+    done = run_program(
+        f"""
+        import contextlib, ctypes, io, os, resource, sys
+        from subduct.cli import main
+        # The interpreter may lie where only root can read: everything is imported by a first run.
+        with contextlib.redirect_stdout(io.StringIO()):
+            main(["doctor", "--json"])
+        os.setgroups([])
+        os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
+        os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_NPROC, ({limit}, {limit}))
+        sys.exit(main(["doctor"]))
+        """
+    )
+    assert done.stderr == ""
+    assert "will not run here" not in done.stdout
+    rows = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    # What an old kernel lacks is missing whatever the limit; of the heaps themselves nothing is.
+    assert not [line for line in rows if line.startswith("missing") and "a heap with delivery" in line]
+    if limit == 1:
+        assert f"they could not be tried under this limit on processes and threads ({limit})" in rows[-1]
+        assert "ulimit -u" in rows[-1]
 
 
 def test_what_locks_the_memory_of_this_process_locks_that_of_the_trial() -> None:
@@ -157,19 +217,91 @@ def test_a_trial_that_cannot_begin_is_a_finding(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(os, "pipe", refuse)
     found = trial._try("pause")
-    assert str(found.problem).endswith("could not start another one (Too many open files)")
-    assert "ulimit -a" in found.remedy
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert found.untried
+    assert found.problem == f"could not be tried under this limit on open files ({limit})"
+    assert "ulimit -n" in found.remedy
 
 
-def test_a_trial_whose_process_is_refused_leaves_no_descriptor_open(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "problem", "remedy"),
+    [
+        (errno.EAGAIN, "could not be tried under this limit on processes and threads", "ulimit -u"),
+        (errno.ENOMEM, "could not be tried: this process cannot start another one (Cannot allocate memory)", "memory"),
+    ],
+)
+def test_a_trial_whose_process_is_refused_leaves_no_descriptor_open(
+    monkeypatch: pytest.MonkeyPatch, number: int, problem: str, remedy: str
+) -> None:
     def refuse() -> int:
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fork", refuse)
     before = set(open_descriptors())
-    problem = str(trial._try("pause").problem)
-    assert problem.endswith("could not start another one (Resource temporarily unavailable)")
+    found = trial._try("pause")
+    assert found.untried
+    assert str(found.problem).startswith(problem)
+    assert remedy in found.remedy
     assert set(open_descriptors()) == before
+
+
+@pytest.mark.parametrize(
+    ("said", "untried", "remedy"),
+    [
+        ("the collector's thread cannot start: No luck (os error 11); raise it", True, "ulimit -u"),
+        ("the collector's thread cannot start: No luck (os error 24); raise it", True, "ulimit -n"),
+        (
+            'delivery "sigbus" does not work here: userfaultfd failed: No luck (os error 24); raise it',
+            True,
+            "ulimit -n",
+        ),
+        (
+            'delivery "sigbus" does not work here: userfaultfd failed: No luck (os error 1); allow it',
+            False,
+            "allow it.",
+        ),
+        # Locked memory: what mmap says where too much of it would be locked.
+        ("mmap failed: No luck (os error 11); lock less", False, "lock less."),
+        ("no heaps here", False, ""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_limit_of_this_process_is_told_from_what_heaps_lack(
+    monkeypatch: pytest.MonkeyPatch, said: str, untried: bool, remedy: str
+) -> None:
+    def refuse(_delivery: str | None) -> dict[str, Any]:
+        raise Unsupported(said)
+
+    # The errno of a thread without addresses for its stack is the same.
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    monkeypatch.setattr(trial, "_move", refuse)
+    found = trial._try("sigbus")
+    assert found.untried is untried
+    assert found.problem == (found.problem if untried else said.partition("; ")[0])
+    assert remedy in found.remedy
+
+
+def test_a_thread_without_addresses_for_its_stack_is_not_for_want_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "the collector's thread cannot start: Resource temporarily unavailable (os error 11); raise it"
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (MIB, MIB))
+    assert untried_heap(said) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_heap_works_where_nothing_can_read_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    found = trial._try("software")
+    assert (found.problem, found.worked, found.read_beside) == (None, True, False)
+    assert found.moved_bytes
+    alone = replace(WORKED, read_beside=False)
+    row = trial_findings(others(alone))[0]
+    assert row.status is Status.OK
+    assert "no thread could read it meanwhile" in row.found
+    assert "while a thread read it" not in row.meaning
+    assert "one just did, though no thread could read it meanwhile: " in verdict(others(alone))
 
 
 WORKED = Trial(None, "sigbus", MIB, 20.0, 3, None, None)
@@ -212,6 +344,30 @@ def test_each_row_says_what_happened_and_what_to_do() -> None:
     assert 'delivery="sigbus"' in row.remedy
     row = used(others(replace(WORKED, delivery="software")), FACTS)
     assert (row.status, row.found) == (Status.WARN, "software, since these do not work: userfaultfd user mode")
+
+
+def test_a_remedy_refers_to_rows_that_there_are() -> None:
+    lost = replace(FAILED, remedy="")
+    first = replace(WORKED, delivery="software")
+    for lacking, said in (((), "`ulimit -a`"), (("memfd", "membarrier"), "these rows say above: memfd; membarrier.")):
+        rows = trial_findings(others(first, sigbus=replace(lost, asked="sigbus")), lacking)
+        assert said in rows[0].remedy
+        assert said in used(others(first), FACTS, lacking).remedy
+
+
+def test_what_was_not_tried_is_unknown() -> None:
+    untried = replace(FAILED, problem="could not be tried", remedy="raise it.", untried=True)
+    found = [untried, *(replace(untried, asked=name) for name in DELIVERIES)]
+    assert verdict(found) == "Whether heaps run here is unknown: they could not be tried; raise it."
+    rows = [*trial_findings(found), used(found, FACTS)]
+    assert {row.status for row in rows} == {Status.UNKNOWN}
+    assert {row.remedy for row in rows} == {"raise it."}
+    assert "was filled" not in rows[0].meaning
+    only_software = others(replace(WORKED, delivery="software"), sigbus=replace(untried, asked="sigbus"))
+    facts = {**FACTS, "userfaultfd_user_mode": {"works": False, "call": "userfaultfd", "errno": errno.EMFILE}}
+    row = used(only_software, facts)
+    assert (row.status, row.found) == (Status.WARN, "software; sigbus could not be tried")
+    assert row.remedy == "raise it."
 
 
 @pytest.mark.skipif(not has_userfaultfd(), reason="no userfaultfd on this kernel")

@@ -48,7 +48,36 @@ def test_nothing_to_read_is_no_failure(tmp_path: Path) -> None:
     assert found.control_group is None
     assert found.container is None
     assert found.swap_bytes is None
-    assert {check.status for check in named(found).values()} == {Status.OK}
+    assert found.unmounted == ("/proc", "/proc/sys", "/sys")
+    rows = named(found)
+    assert {check.status for check in rows.values()} == {Status.OK, Status.UNKNOWN}
+    for name in ("container", "seccomp", "sysctl", "capabilities", "control group", "swap", "locked memory"):
+        assert rows[name].status is Status.UNKNOWN
+        assert rows[name].found.endswith("unknown: /proc is not mounted")
+        assert rows[name].remedy.startswith("mount it")
+    assert (rows["huge pages"].status, rows["huge pages"].found) == (Status.UNKNOWN, "unknown: /sys is not mounted")
+
+
+def test_what_is_mounted_and_does_not_have_it_is_known(tmp_path: Path) -> None:
+    status = "Seccomp:\t0\nCapEff:\t0000000000000000\nVmLck:\t       0 kB\n"
+    root = tree(
+        tmp_path,
+        proc__self__status=status,
+        proc__meminfo="SwapTotal:  0 kB\nSwapFree:  0 kB\n",
+        proc__sys__vm__swappiness="60\n",
+        sys__kernel__notes="",
+    )
+    found = Surroundings.read(root)
+    assert found.unmounted == ()
+    rows = named(found)
+    assert {check.status for check in rows.values()} == {Status.OK}
+    assert rows["sysctl"].found == "this kernel has none of the switches"
+    assert rows["control group"].found == "no memory limit"
+    assert rows["capabilities"].found.endswith("none of those that matter")
+    # In a group, but its limits are not shown.
+    grouped = Surroundings.read(tree(tmp_path, proc__self__cgroup="0::/service\n"))
+    row = named(grouped)["control group"]
+    assert (row.status, row.found) == (Status.UNKNOWN, "unknown: /sys/fs/cgroup is not mounted")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +89,7 @@ def test_nothing_to_read_is_no_failure(tmp_path: Path) -> None:
         ({"proc__1__cgroup": "0::/init.scope\n", "proc__self__cgroup": "0::/kubepods/pod1/c2\n"}, "kubepods"),
         ({"_dot_dockerenv": ""}, "docker"),
         ({"proc__1__environ": "PATH=/bin\0container=lxc\0"}, "lxc"),
-        ({"proc__1__cgroup": "0::/init.scope\n"}, None),
+        ({"proc__1__cgroup": "0::/init.scope\n", "proc__self__status": ""}, None),
     ],
 )
 def test_containers_are_recognised(tmp_path: Path, files: dict[str, str], engine: str | None) -> None:
@@ -166,6 +195,9 @@ def test_locked_memory_is_warned_of(tmp_path: Path) -> None:
     (row,) = (check for check in surrounding_findings(found, attempts(), [failed]) if check.name == "locked memory")
     assert row.status is Status.MISSING
     assert "failed" in row.found
+    untried = replace(MOVED, problem="could not be tried", remedy="raise it.", untried=True)
+    (row,) = (check for check in surrounding_findings(found, attempts(), [untried]) if check.name == "locked memory")
+    assert (row.status, row.remedy) == (Status.UNKNOWN, "raise it.")
 
 
 def test_the_device_says_who_may_open_it(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ to get what is missing.
 _DOCTOR_EPILOG = """\
 exit codes:
   0    a heap that was given no delivery moved objects with sigbus, under a
-       running thread
-  1    it did not
+       running thread where this process may have one more
+  1    it did not, or could not be tried
   2    wrong usage, or the output cannot be written
 """
 

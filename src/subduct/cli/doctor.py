@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from subduct import _native
-from subduct.cli.findings import findings
+from subduct.cli.findings import completed, findings
 from subduct.cli.surroundings import Surroundings
 from subduct.cli.trial import trials
 from subduct.cli.trial_findings import verdict
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns 0 when a heap that was told nothing moved objects with the sigbus delivery, 1 otherwise."""
-    facts = json.loads(_native.probe())
+    """Runs the command; returns 0 when a heap that was told nothing moved objects with the sigbus delivery, 1 otherwise, also where a
+    limit of this process keeps heaps from being tried."""
+    facts = completed(json.loads(_native.probe()))
     surroundings = Surroundings.read()
     tried = trials()
     checks = findings(facts, surroundings, tried)

@@ -28,6 +28,10 @@ _LITTLE_ROOM = 0.1
 _SWAPPING = 0.5
 
 
+#: What to do where something cannot be read.
+MOUNT_REMEDY = "mount it, or have the container or sandbox show it; nothing else here depends on it."
+
+
 def container(found: Surroundings, facts: Facts) -> Check:
     """Which container this is, where it keeps heaps from what they need."""
     refused = facts["userfaultfd_user_mode"]["errno"] in _REFUSALS
@@ -36,13 +40,16 @@ def container(found: Surroundings, facts: Facts) -> Check:
     else:
         what = "none seen" if found.container is None else f"traces of one ({found.container})"
     inside = found.gvisor or found.container is not None
+    hidden = None if inside else found.hides("/proc")
+    if hidden:
+        what = f"unknown: {hidden}"
     return Check(
         "container",
-        Status.WARN if inside and refused else Status.OK,
+        Status.WARN if inside and refused else Status.UNKNOWN if hidden else Status.OK,
         what + ("; it refuses userfaultfd" if inside and refused else ""),
         "The default profiles of container engines forbid userfaultfd, and gVisor does not have it. Heaps then run with "
         "the software delivery: still concurrent, with a look at the state of a page at each operation.",
-        f"{CONTAINER_REMEDY}. With gVisor, another runtime class.",
+        MOUNT_REMEDY if hidden else f"{CONTAINER_REMEDY}. With gVisor, another runtime class.",
     )
 
 
@@ -51,8 +58,9 @@ def seccomp(found: Surroundings, facts: Facts) -> Check:
     names = ("memfd", "membarrier", "userfaultfd_user_mode", "dontunmap_shared", "register_continue")
     refused = list(dict.fromkeys(facts[name]["call"] for name in names if facts[name]["errno"] in _REFUSALS))
     filtered = found.seccomp in (_SECCOMP_STRICT, _SECCOMP_FILTER)
+    hidden = found.hides("/proc")
     if found.seccomp is None:
-        what = "unknown: /proc/self/status does not say"
+        what = f"unknown: {hidden or '/proc/self/status does not say'}"
     elif not filtered:
         what = "no filter"
     else:
@@ -62,11 +70,13 @@ def seccomp(found: Surroundings, facts: Facts) -> Check:
         what += f"; refused were {', '.join(refused)}"
     return Check(
         "seccomp",
-        Status.WARN if filtered and refused else Status.OK,
+        Status.WARN if filtered and refused else Status.UNKNOWN if found.seccomp is None and hidden else Status.OK,
         what,
         "A filter decides which system calls a process may make; children inherit it. Used here are memfd_create, "
         "membarrier, mremap, madvise, userfaultfd and fallocate.",
-        "whoever started the process must allow the calls named: the container's seccomp profile, or systemd's "
+        MOUNT_REMEDY
+        if found.seccomp is None
+        else "whoever started the process must allow the calls named: the container's seccomp profile, or systemd's "
         "SystemCallFilter=.",
     )
 
@@ -78,13 +88,14 @@ def sysctl(found: Surroundings) -> Check:
         "vm.memfd_noexec": found.memfd_noexec,
     }
     known = [f"{name} is {value}" for name, value in settings.items() if value is not None]
+    hidden = None if known else found.hides("/proc", "/proc/sys")
     return Check(
         "sysctl",
-        Status.OK,
-        ", ".join(known) or "this kernel has none of the switches",
+        Status.UNKNOWN if hidden else Status.OK,
+        f"unknown: {hidden}" if hidden else ", ".join(known) or "this kernel has none of the switches",
         "Heaps take either value of both: faults inside the kernel are not needed, and the memory file is made without "
         "the right to execute.",
-        "",
+        MOUNT_REMEDY if hidden else "",
     )
 
 
@@ -105,13 +116,17 @@ def device(found: Surroundings) -> Check:
 
 def capabilities(found: Surroundings) -> Check:
     """The rights of this process, none of which a heap needs."""
+    if found.capabilities is None:
+        what = f"unknown: {found.hides('/proc') or '/proc/self/status does not say'}"
+    else:
+        what = ", ".join(found.capabilities) or "none of those that matter"
     return Check(
         "capabilities",
-        Status.OK,
-        f"user {found.user}, {', '.join(found.capabilities) or 'none of those that matter'}",
+        Status.UNKNOWN if found.capabilities is None else Status.OK,
+        f"user {found.user}, {what}",
         "A heap needs none. CAP_SYS_PTRACE adds faults inside the kernel to userfaultfd; CAP_IPC_LOCK lifts the limit on "
         "locked memory.",
-        "",
+        "" if found.capabilities is not None else MOUNT_REMEDY,
     )
 
 
@@ -123,6 +138,9 @@ def control_group(found: Surroundings) -> Check:
         "throttle it slows all of them down. A budget is a promise to stay below, if it leaves room for the rest."
     )
     remedy = "a smaller budget, or a higher limit (Docker: --memory; Kubernetes: resources.limits.memory; systemd: MemoryMax=)."
+    hidden = found.hides("/proc", "/sys/fs/cgroup")
+    if group is None and hidden:
+        return Check("control group", Status.UNKNOWN, f"unknown: {hidden}", meaning, MOUNT_REMEDY)
     if group is None:
         return Check("control group", Status.OK, "no memory limit", meaning, remedy)
     sizes = {
@@ -147,13 +165,15 @@ def huge_pages(found: Surroundings) -> Check:
     """Transparent huge pages, for shared memory above all."""
     shared = found.shared_huge_pages
     forced = shared in ("always", "force")
+    hidden = None if shared or found.huge_pages else found.hides("/sys")
+    what = f"shared memory: {shared or 'not built into this kernel'}; anonymous memory: {found.huge_pages or 'not built in'}"
     return Check(
         "huge pages",
-        Status.WARN if forced else Status.OK,
-        f"shared memory: {shared or 'not built into this kernel'}; anonymous memory: {found.huge_pages or 'not built in'}",
+        Status.WARN if forced else Status.UNKNOWN if hidden else Status.OK,
+        f"unknown: {hidden}" if hidden else what,
         "A heap works in small pages and gives them back one by one. Where the kernel makes huge ones of shared memory by "
         "itself, 2 MiB become resident at the first touch: a small heap takes several times what it needs.",
-        "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled",
+        MOUNT_REMEDY if hidden else "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled",
     )
 
 
@@ -165,6 +185,8 @@ def swap(found: Surroundings) -> Check:
         "live object, so that a heap that does not fit into memory makes the machine swap all the time."
     )
     remedy = "a smaller budget, more memory, or no swap for this service (swapoff; systemd: MemorySwapMax=0)."
+    if total is None and (hidden := found.hides("/proc")):
+        return Check("swap", Status.UNKNOWN, f"unknown: {hidden}", meaning, MOUNT_REMEDY)
     if not total or free is None:
         return Check("swap", Status.OK, "none", meaning, remedy)
     used = (total - free) / total
@@ -181,8 +203,15 @@ def swap(found: Surroundings) -> Check:
 def locked(found: Surroundings, trials: Sequence[Trial]) -> Check:
     """Whether this process locks its memory, and whether heaps work all the same."""
     size = found.locked_bytes
-    if not size:
-        what, status = "unknown" if size is None else "none", Status.OK
+    remedy = "lock single ranges with mlock, instead of all memory with mlockall."
+    if size is None:
+        what, status = f"unknown: {found.hides('/proc') or '/proc/self/status does not say'}", Status.UNKNOWN
+        remedy = MOUNT_REMEDY
+    elif not size:
+        what, status = "none", Status.OK
+    elif trials[0].untried:
+        what, status = f"{mib(size)} of this process; a heap {trials[0].problem}", Status.UNKNOWN
+        remedy = trials[0].remedy
     elif trials[0].worked:
         what, status = (
             f"{mib(size)} of this process; a heap that was made under the same lock moved objects",
@@ -196,7 +225,7 @@ def locked(found: Surroundings, trials: Sequence[Trial]) -> Check:
         what,
         "mlockall(MCL_FUTURE) makes every page of a new mapping resident at once, and a heap's windows are several GiB. The "
         "kernel does not move locked pages as a heap needs it, so those of a heap do not stay locked, and may be swapped out.",
-        "lock single ranges with mlock, instead of all memory with mlockall.",
+        remedy,
     )
 
 

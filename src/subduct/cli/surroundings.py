@@ -16,6 +16,10 @@ _ENGINES = ("docker", "kubepods", "containerd", "libpod", "lxc", "garden", "mach
 # gVisor says to be one build of Linux, made on this day, whatever it runs on.
 _GVISOR = re.compile(r"gvisor|#1 SMP Sun Jan 10 15:06:54 PST 2016", re.IGNORECASE)
 
+_GROUPS = "sys/fs/cgroup"
+# What is to be seen in a folder that the kernel shows something in.
+_SIGNS = {"proc": "self", "proc/sys": "vm", "sys": "kernel", _GROUPS: "*"}
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -38,7 +42,7 @@ class Surroundings:
     seccomp_filters: int | None
     user: int
     #: Names of the effective capabilities that matter here.
-    capabilities: tuple[str, ...]
+    capabilities: tuple[str, ...] | None
     unprivileged_userfaultfd: int | None
     memfd_noexec: int | None
     device: Device | None
@@ -51,6 +55,13 @@ class Surroundings:
     swappiness: int | None
     #: What of this process is locked into memory, in bytes.
     locked_bytes: int | None
+    #: Which of /proc, /proc/sys, /sys and /sys/fs/cgroup are not mounted, or not shown: what they would tell is not known.
+    unmounted: tuple[str, ...]
+
+    def hides(self, *folders: str) -> str | None:
+        """Why nothing is known that these folders would tell; None where all of them can be read."""
+        hidden = [folder for folder in folders if folder in self.unmounted]
+        return f"{hidden[0]} is not mounted" if hidden else None
 
     @classmethod
     def read(cls, root: Path = Path("/")) -> Surroundings:
@@ -75,7 +86,18 @@ class Surroundings:
             swap_free_bytes=kib(memory.get("SwapFree")),
             swappiness=whole(read(root / "proc/sys/vm/swappiness")),
             locked_bytes=kib(status.get("VmLck")),
+            unmounted=tuple(f"/{folder}" for folder, sign in _SIGNS.items() if not _shows(root, folder, sign)),
         )
+
+
+def _shows(root: Path, folder: str, sign: str) -> bool:
+    if folder == _GROUPS and not read(root / "proc/self/cgroup"):
+        # A kernel without control groups mounts none.
+        return True
+    try:
+        return any((root / folder).glob(sign))
+    except OSError:
+        return False
 
 
 def _chosen(path: Path) -> str | None:
@@ -84,8 +106,10 @@ def _chosen(path: Path) -> str | None:
     return found[1] if found else None
 
 
-def _capabilities(mask: str | None) -> tuple[str, ...]:
-    bits = int(mask, 16) if mask else 0
+def _capabilities(mask: str | None) -> tuple[str, ...] | None:
+    if not mask:
+        return None
+    bits = int(mask, 16)
     return tuple(name for bit, name in _CAPABILITIES.items() if bits >> bit & 1)
 
 

@@ -13,8 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from subduct import CycleReport, Dict, Heap, KernelError, Unsupported
+from subduct.cli.untried import untried, untried_heap
 from subduct.kernel import PAGE_SIZE, Mapping
 from subduct.selftest import child
+from subduct.selftest.child import NoProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +56,10 @@ class Trial:
     problem: str | None
     """What failed, in words; None where objects moved, and every one was found again."""
     remedy: str = ""
+    untried: bool = False
+    """Whether a limit of this process kept it from being tried: then nothing is known of heaps."""
+    read_beside: bool = True
+    """Whether a thread read the heap while the objects moved, unless there was none to be had."""
 
     @property
     def worked(self) -> bool:
@@ -80,8 +86,12 @@ def _try(delivery: Delivery | None) -> Trial:
     try:
         return _try_apart(delivery)
     except OSError as error:
-        problem = f"it was not tried: this process could not start another one ({error.strerror})"
-        return Trial(delivery, None, 0, 0.0, 0, None, problem, "Raise what `ulimit -a` shows to be short.")
+        why = untried(error.errno, starts=True)
+        problem = (
+            why.problem if why else f"could not be tried: this process cannot start another one ({error.strerror})"
+        )
+        remedy = why.remedy if why else f"{NoProcessError(error.errno, error.strerror).remedy}."
+        return Trial(delivery, None, 0, 0.0, 0, None, problem, remedy, untried=True)
 
 
 def _try_apart(delivery: Delivery | None) -> Trial:
@@ -92,6 +102,10 @@ def _try_apart(delivery: Delivery | None) -> Trial:
     def body() -> dict[str, Any]:
         # Panics of the core and tracebacks are for the report, not for the terminal.
         os.dup2(writer, 2)
+        # A heap of a program's own has as many descriptors for itself as this leaves.
+        for descriptor in (reader, writer):
+            if descriptor > 2:
+                os.close(descriptor)
         return _attempt(delivery, lock)
 
     try:
@@ -134,6 +148,8 @@ def _attempt(delivery: Delivery | None, lock: int) -> dict[str, Any]:
     try:
         return _move(delivery)
     except KernelError as error:
+        if why := untried(error.errno):
+            return _failed(why.problem, why.remedy, untried=True)
         problem = str(error.strerror).removesuffix(f"; {error.remedy}")
         if error.errno == errno.ENOMEM and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
             return _failed(
@@ -141,14 +157,17 @@ def _attempt(delivery: Delivery | None, lock: int) -> dict[str, Any]:
             )
         return _failed(problem, error.remedy)
     except Unsupported as error:
-        return _failed(str(error), "")
+        if why := untried_heap(str(error)):
+            return _failed(why.problem, why.remedy, untried=True)
+        problem, _, remedy = str(error).partition("; ")
+        return _failed(problem, f"{remedy}." if remedy else "")
     except Exception as error:
         return _failed(f"{type(error).__name__}: {error}", "")
 
 
-def _failed(problem: str, remedy: str) -> dict[str, Any]:
+def _failed(problem: str, remedy: str, *, untried: bool = False) -> dict[str, Any]:
     nothing = {"delivery": None, "moved_bytes": 0, "pause_us": 0.0, "faults": 0, "fallback": None}
-    return nothing | {"problem": problem, "remedy": remedy}
+    return nothing | {"problem": problem, "remedy": remedy, "untried": untried}
 
 
 def _move(delivery: Delivery | None) -> dict[str, Any]:
@@ -162,7 +181,7 @@ def _move(delivery: Delivery | None) -> dict[str, Any]:
             for number in range(_RECORDS):
                 if number % _KEPT:
                     del records[number]
-            cycle, misread = _collect_beside(heap, partial(_count_wrong, records, kept))
+            cycle, misread, read_beside = _collect_beside(heap, partial(_count_wrong, records, kept))
             wrong += misread
             heap.verify()
         moved = heap.stats().bytes_evacuated
@@ -176,6 +195,7 @@ def _move(delivery: Delivery | None) -> dict[str, Any]:
         "faults": cycle.faults,
         "fallback": cycle.fallback,
         "problem": problem,
+        "read_beside": read_beside,
     }
 
 
@@ -187,8 +207,9 @@ def _record(number: int) -> list[int | str]:
     return [str(number), *range(number, number + _LENGTH)]
 
 
-def _collect_beside(heap: Heap, count_wrong: Callable[[], int]) -> tuple[CycleReport, int]:
-    """A full cycle on a thread, while this one reads: what the cycle did, and how much was read wrong, then and afterwards."""
+def _collect_beside(heap: Heap, count_wrong: Callable[[], int]) -> tuple[CycleReport, int, bool]:
+    """A full cycle on a thread, while this one reads: what the cycle did, how much was read wrong, then and afterwards, and whether
+    there was such a thread."""
     ended: list[CycleReport | Exception] = []
 
     def collect() -> None:
@@ -198,7 +219,11 @@ def _collect_beside(heap: Heap, count_wrong: Callable[[], int]) -> tuple[CycleRe
             ended.append(error)
 
     thread = threading.Thread(target=collect)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        # The heap has the threads that it needs; that there is none for this trial is no fault of its.
+        return heap.collect(), count_wrong(), False
     wrong = 0
     while thread.is_alive():
         wrong += count_wrong()
@@ -207,4 +232,4 @@ def _collect_beside(heap: Heap, count_wrong: Callable[[], int]) -> tuple[CycleRe
     (end,) = ended
     if isinstance(end, Exception):
         raise end
-    return end, wrong
+    return end, wrong, True

@@ -24,6 +24,8 @@ class Status(Enum):
     WARN = "warn"
     #: Heaps cannot move objects under running threads.
     MISSING = "missing"
+    #: It could not be looked at: nothing is known.
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Check:
     remedy: str
 
 
-_COLOURS = {Status.OK: "\033[32m", Status.WARN: "\033[33m", Status.MISSING: "\033[31m"}
+_COLOURS = {Status.OK: "\033[32m", Status.WARN: "\033[33m", Status.MISSING: "\033[31m", Status.UNKNOWN: "\033[36m"}
 _DIM = "\033[2m"
 _END = "\033[0m"
 
