@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from xml.etree import ElementTree
 import pytest
 
 from subduct.bench import BENCHMARKS, fault
+from subduct.cli import bench as command
 from subduct.cli import main
 
 MACHINE = {"date", "kernel", "processor", "processors", "memory_bytes", "python", "subduct", "load"}
@@ -260,6 +263,53 @@ def test_a_file_that_is_no_result_is_refused(results: dict[str, Path], tmp_path:
     other = tmp_path / "other.json"
     other.write_text("[]")
     assert "not a benchmark's" in bench("mark", "--saved", other, code=2).stderr
+
+
+def test_a_result_that_cannot_be_saved_is_shown(results: dict[str, Path], tmp_path: Path) -> None:
+    """No file may be longer than a page: as on a full disk, writing fails in the middle."""
+    target = tmp_path / "result.json"
+    target.write_text("what was measured before")
+    done = subprocess.run(
+        [sys.executable, "-m", "subduct", "bench", "pause", "--saved", results["pause"], "--save", target],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"subduct: {target} cannot be written: File too large; ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == bench("pause", "--saved", results["pause"]).stdout
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["what was measured before"]
+
+
+def test_a_result_is_saved_that_nobody_reads(results: dict[str, Path], tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    target = tmp_path / "result.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "subduct", "bench", "mark", "--saved", results["mark"], "--save", target],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert json.loads(target.read_text()) == json.loads(results["mark"].read_text())
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[object] = []
+    monkeypatch.setattr(command, "_measured", measured.append)
+    for option in ("--save", "--plot"):
+        said = bench("pause", option, tmp_path / "none" / "x", code=2).stderr
+        assert "there is no such folder" in said
+    assert not measured
 
 
 def test_control_c_ends_a_measurement_between_two_steps() -> None:

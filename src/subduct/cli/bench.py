@@ -12,6 +12,7 @@ from subduct.bench.machine import this_machine
 from subduct.bench.plot import pause_plot
 from subduct.bench.result import Result, read_result
 from subduct.cli.refused import RefusedError
+from subduct.cli.saving import check_writable, save
 
 if TYPE_CHECKING:
     import argparse
@@ -22,16 +23,27 @@ _MISSED = 1
 
 def bench(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 0, or 1 when a target was missed and `--check` was given."""
+    plot: Path | None = getattr(arguments, "plot", None)
+    for path in filter(None, (arguments.save, plot)):
+        check_writable(path)
     result = _saved(arguments) if arguments.saved else _measured(arguments)
-    if arguments.save:
-        _write(arguments.save, result.json() + "\n")
-    if getattr(arguments, "plot", None):
+    try:
+        # First of all: what took long to measure is lost otherwise, where a file cannot be written.
+        print(result.json() if arguments.json else "\n".join(result.lines()), flush=True)
+    finally:
+        # Also where nobody reads what is printed.
+        _save(arguments.save, plot, result)
+    return _MISSED if arguments.check and result.missed else 0
+
+
+def _save(path: Path | None, plot: Path | None, result: Result) -> None:
+    if path is not None:
+        save(path, result.json() + "\n")
+    if plot is not None:
         try:
-            _write(arguments.plot, pause_plot(result))
+            save(plot, pause_plot(result))
         except ValueError as error:
             raise RefusedError(f"--plot: {error}") from None
-    print(result.json() if arguments.json else "\n".join(result.lines()))
-    return _MISSED if arguments.check and result.missed else 0
 
 
 def _measured(arguments: argparse.Namespace) -> Result:
@@ -55,10 +67,3 @@ def _saved(arguments: argparse.Namespace) -> Result:
         return read_result(arguments.saved, arguments.benchmark.name)
     except (OSError, ValueError) as error:
         raise RefusedError(f"--saved: {error}") from None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise RefusedError(str(error)) from None

@@ -66,8 +66,9 @@ def completed(facts: Facts) -> Facts:
     """The facts of the native probe, with what it reads below /proc from elsewhere, where that is not mounted."""
     machine = dict(facts["machine"])
     machine["release"] = machine["release"] or os.uname().release
-    if machine["memory_bytes"] is None:
-        machine["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # Some C libraries take it from /proc as well.
+    if machine["memory_bytes"] is None and (pages := os.sysconf("SC_PHYS_PAGES")) > 0:
+        machine["memory_bytes"] = pages * os.sysconf("SC_PAGE_SIZE")
     for name, number in (("address_space", resource.RLIMIT_AS), ("file_size", resource.RLIMIT_FSIZE)):
         limit = resource.getrlimit(number)[0]
         if machine[f"{name}_limit_bytes"] is None and limit != resource.RLIM_INFINITY:
