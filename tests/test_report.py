@@ -223,6 +223,19 @@ def test_a_terminal_gets_a_live_line_and_a_table(columns: int, monkeypatch: pyte
     assert re.search(r"verified +yes", seen)
 
 
+@pytest.mark.parametrize("columns", [1, 20, 39])
+def test_a_narrow_terminal_gets_values_that_can_be_read(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    screen = Screen()
+    reporter = make_reporter(screen, io.StringIO(), as_json=False)
+    assert isinstance(reporter, TerminalReporter)
+    reporter.report(REPORT)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
+    assert max(map(len, lines)) == 40
+    assert any(re.fullmatch(r"pause +p50 61\.2 us, p99 .+", line) for line in lines)
+
+
 @pytest.mark.parametrize("terminal", ["dumb", ""])
 def test_a_dumb_terminal_gets_plain_lines(terminal: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", terminal)

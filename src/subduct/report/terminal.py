@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 16
 # On a narrower terminal the figures need the whole line.
 _BAR_MIN_COLUMNS = 110
+# The report is never folded to less.
+_TABLE_MIN_COLUMNS = 40
 
 
 class TerminalReporter:
@@ -53,7 +55,11 @@ class TerminalReporter:
         for label, value in report_rows(report):
             table.add_row(label, Text(value, style=_verdict_style(report) if label == "verified" else ""))
         self._console.print()
-        self._console.print(table)
+        if self._console.width < _TABLE_MIN_COLUMNS:
+            # The labels would leave no room for the values; what the terminal breaks at its edge can be read.
+            Console(file=self._console.file, highlight=False, width=_TABLE_MIN_COLUMNS).print(table)
+        else:
+            self._console.print(table)
 
     def close(self) -> None:
         if self._live is not None:
