@@ -166,9 +166,13 @@ impl<'h> Mutator<'h> {
         for (key, text) in &self.twin {
             assert_eq!(self.read(*key).as_ref(), Some(text), "key {key} at the end");
         }
-        for (at, expected) in &self.shelved {
-            let found = text(self.heap, |op| list::get(op, op.handle_get(self.shelf), *at));
-            assert_eq!(found.as_ref(), Some(expected), "place {at} at the end");
+        for at in 0..SHELF {
+            // Also that nothing is back where something was taken from.
+            let found = text(self.heap, |op| {
+                let value = list::get(op, op.handle_get(self.shelf), at)?;
+                Ok(value.filter(|value| *value != Value::NONE))
+            });
+            assert_eq!(found.as_ref(), self.shelved.get(&at), "place {at} at the end");
         }
     }
 
