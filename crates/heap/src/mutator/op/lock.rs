@@ -62,6 +62,7 @@ impl Op<'_> {
     ) -> Result<T, Retry> {
         let before = self.set_lock(*object, HELD, HELD | CLAIMED).ok_or(Retry::Busy)?;
         let result = f(self, object);
+        debug_assert!(self.load_word(self.raw_start(*object)) & HELD != 0, "[inv.lock.followed] {object:?}");
         let change = if result.is_ok() { CHANGE } else { 0 };
         // Nobody else has written the word: who finds it held leaves it.
         self.store_word(self.raw_start(*object), before.wrapping_add(change));
@@ -102,7 +103,9 @@ impl Op<'_> {
     ) -> Result<T, Retry> {
         self.set_lock(*object, CLAIMED, HELD | CLAIMED).ok_or(Retry::Busy)?;
         let result = f(self, object);
-        self.lock_word(*object).fetch_and(!CLAIMED, Ordering::Release);
+        let lock = self.lock_word(*object).fetch_and(!CLAIMED, Ordering::Release);
+        // [inv.lock.followed] Somebody else's word was changed otherwise, and the object's claim never ends.
+        assert!(lock & CLAIMED != 0, "[inv.lock.followed] {object:?}");
         result
     }
 

@@ -86,12 +86,18 @@ pub(super) fn grow(op: &mut Op<'_>, list: &mut Ref) -> Result<(), Retry> {
 /// # Errors
 /// [`Retry`] when it is worth another try; nothing has changed then.
 pub(super) fn delete(op: &mut Op<'_>, list: &mut Ref, span: Span) -> Result<(), Retry> {
+    let mut same = *list;
+    delete_beside(op, list, &mut same, span)
+}
+
+/// As [`delete`]; another list that is claimed, too, is kept up to date.
+pub(super) fn delete_beside(op: &mut Op<'_>, list: &mut Ref, other: &mut Ref, span: Span) -> Result<(), Retry> {
     let body = Body::of(op, *list);
     let Some(items) = body.items.filter(|_| span.count > 0) else { return Ok(()) };
     let left = body.len - span.count;
     let new = if left == 0 { Some(items) } else { op.alloc_optional(Kind::Items, items::roomier(left), 0)? };
     let target = new.unwrap_or(items);
-    let mut refs = [*list, items, target, target];
+    let mut refs = [*list, items, target, target, *other];
     if left > 0 && new.is_some() {
         copy_range(op, &mut refs, (0, 0), span.start);
         close_up(op, &mut refs, span, body.len);
@@ -107,6 +113,6 @@ pub(super) fn delete(op: &mut Op<'_>, list: &mut Ref, span: Span) -> Result<(), 
         items::install(op, refs[0], Some(refs[2]));
         items::set_len(op, refs[0], left);
     });
-    *list = refs[0];
+    [*list, _, _, _, *other] = refs;
     Ok(())
 }

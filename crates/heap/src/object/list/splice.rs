@@ -197,9 +197,10 @@ pub(super) fn splice_sequence(
     })
 }
 
+/// Replaces a range by what there is to add. Both are claimed, and kept up to date.
 fn splice_claimed(op: &mut Op<'_>, list: &mut Ref, from: &mut Ref, cut: Cut, period: usize) -> Result<(), Retry> {
     if cut.added == 0 {
-        return beside::delete(op, list, Span { start: cut.start, step: 1, count: cut.deleted });
+        return beside::delete_beside(op, list, from, Span { start: cut.start, step: 1, count: cut.deleted });
     }
     let (slots, _) = sequence(op, *from);
     [*list, _, *from] = beside::splice(op, [*list, slots, *from], cut, period)?;

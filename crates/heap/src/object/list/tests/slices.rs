@@ -214,6 +214,25 @@ fn others_read_while_a_long_change_goes_on_and_change_nothing() {
     assert_eq!(on(&heap, list, list::len), 100);
 }
 
+/// Objects move while items are removed, and a list that has nothing to give is not followed: it must not be claimed, or would be for ever.
+#[test]
+fn a_list_that_has_nothing_to_give_is_nobodys_afterwards() {
+    let heap = stressed_heap();
+    let (list, all, nothing) = (numbers(&heap, 0, 0), numbers(&heap, 0, 3 * SHORT_MAX), numbers(&heap, 0, 0));
+    while_collecting(&heap, || {
+        for _ in 0..200 {
+            on(&heap, list, |op, object| list::splice_from(op, object, 0, usize::MAX, all, usize::MAX));
+            on(&heap, list, |op, object| list::splice_from(op, object, 10, 5, nothing, usize::MAX));
+            assert_eq!(on(&heap, list, list::len), 3 * SHORT_MAX - 5);
+            let held = heap.run(|op| {
+                let mut object = op.handle_get(nothing);
+                Ok(op.locked(&mut object, |_, _| Ok(())))
+            });
+            assert_eq!(held.expect("an open heap"), Ok(()), "nobody else uses the list");
+        }
+    });
+}
+
 /// Readers see all of a change or nothing, however it is done.
 #[test]
 fn no_reader_sees_half_a_change() {
