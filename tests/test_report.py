@@ -206,13 +206,19 @@ def test_plain_progress_is_rare() -> None:
     assert output.getvalue() == ""
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
-def test_a_terminal_gets_a_live_line_and_a_table(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def terminal_of(columns: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Screen, TerminalReporter]:
+    """A terminal that wide, and what reports to it."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", str(columns))
     screen = Screen()
     reporter = make_reporter(screen, io.StringIO(), as_json=False)
     assert isinstance(reporter, TerminalReporter)
+    return screen, reporter
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_terminal_gets_a_live_line_and_a_table(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, reporter = terminal_of(columns, monkeypatch)
     show_everything(reporter)
     text = screen.getvalue()
     assert "\x1b[?25l" in text
@@ -225,11 +231,7 @@ def test_a_terminal_gets_a_live_line_and_a_table(columns: int, monkeypatch: pyte
 
 @pytest.mark.parametrize("columns", [1, 20, 39])
 def test_a_narrow_terminal_gets_values_that_can_be_read(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", str(columns))
-    screen = Screen()
-    reporter = make_reporter(screen, io.StringIO(), as_json=False)
-    assert isinstance(reporter, TerminalReporter)
+    screen, reporter = terminal_of(columns, monkeypatch)
     reporter.report(REPORT)
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()
     assert max(map(len, lines)) == 40
