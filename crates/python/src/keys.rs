@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyMemoryError, PyRecursionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString, PyTuple};
 use subduct_heap::memory::{self, Refused};
-use subduct_heap::object::{Key, Kind, Outgoing, Part, StoredKey, StoredPart, Value, outgoing};
+use subduct_heap::object::{Key, Kind, Outgoing, Part, Scalar, StoredKey, Value, outgoing};
 use subduct_heap::{Op, Retry};
 
 use crate::cpython;
@@ -25,15 +25,7 @@ pub enum KeyIn {
     /// A scalar; never [`Incoming::Object`].
     Scalar(Incoming),
     /// A tuple of keys.
-    Tuple(Vec<PartIn>),
-}
-
-/// A part of a key from Python, in the order of [`Part`].
-pub enum PartIn {
-    /// A tuple of so many items, which follow.
-    Tuple(usize),
-    /// An item that is no tuple.
-    Scalar(Incoming),
+    Tuple(Vec<Part<Incoming>>),
 }
 
 impl KeyIn {
@@ -44,18 +36,15 @@ impl KeyIn {
     pub fn key(&self) -> Result<Key<'_>, Refused> {
         match self {
             Self::Scalar(scalar) => Ok(scalar.key().unwrap_or(Key::None)),
-            Self::Tuple(parts) => tuple_key(parts.iter().map(|part| match part {
-                PartIn::Tuple(len) => Part::Tuple(*len),
-                PartIn::Scalar(scalar) => Part::Scalar(scalar.scalar()),
-            })),
+            Self::Tuple(parts) => tuple_key(parts, Incoming::scalar),
         }
     }
 }
 
-fn tuple_key<'a>(parts: impl ExactSizeIterator<Item = Part<'a>>) -> Result<Key<'a>, Refused> {
+fn tuple_key<'a, S>(parts: &'a [Part<S>], scalar: impl Fn(&'a S) -> Scalar<'a>) -> Result<Key<'a>, Refused> {
     let mut key = Vec::new();
     memory::reserve(&mut key, parts.len())?;
-    key.extend(parts);
+    key.extend(parts.iter().map(|part| part.map(&scalar)));
     Ok(Key::Tuple(key))
 }
 
@@ -149,7 +138,7 @@ fn taken(value: &Bound<'_, PyAny>, types: Types) -> PyResult<Option<KeyIn>> {
         let item = items.get_borrowed_item(*next)?.to_owned();
         *next += 1;
         if let Some(scalar) = scalar(&item, types)? {
-            turn::push(&mut parts, PartIn::Scalar(scalar))?;
+            turn::push(&mut parts, Part::Scalar(scalar))?;
         } else {
             let Some(items) = tuple(&item, types)? else { return Ok(None) };
             begin(items, &mut parts, &mut open)?;
@@ -161,13 +150,13 @@ fn taken(value: &Bound<'_, PyAny>, types: Types) -> PyResult<Option<KeyIn>> {
 /// Goes into a tuple, `open` being those that it is in, each with its next item.
 fn begin<'py>(
     items: Bound<'py, PyTuple>,
-    parts: &mut Vec<PartIn>,
+    parts: &mut Vec<Part<Incoming>>,
     open: &mut Vec<(Bound<'py, PyTuple>, usize)>,
 ) -> PyResult<()> {
     if open.len() == DEPTH_MAX {
         return Err(PyRecursionError::new_err(format!("a key holds at most {DEPTH_MAX} tuples one in the other")));
     }
-    turn::push(parts, PartIn::Tuple(items.len()))?;
+    turn::push(parts, Part::Tuple(items.len()))?;
     turn::push(open, (items, 0))
 }
 
@@ -219,15 +208,7 @@ pub enum KeyOut {
     /// A scalar.
     Scalar(Outgoing),
     /// A tuple of keys.
-    Tuple(Vec<PartOut>),
-}
-
-/// A part of a key that was read, in the order of [`Part`].
-pub enum PartOut {
-    /// A tuple of so many items, which follow.
-    Tuple(usize),
-    /// An item that is no tuple.
-    Scalar(Outgoing),
+    Tuple(Vec<Part<Outgoing>>),
 }
 
 impl KeyOut {
@@ -240,8 +221,8 @@ impl KeyOut {
         // Reading an item moves nothing.
         while let Some(part) = stored.next(op) {
             let part = match part {
-                StoredPart::Tuple(len) => PartOut::Tuple(len),
-                StoredPart::Scalar(value) => PartOut::Scalar(outgoing(op, value)?),
+                Part::Tuple(len) => Part::Tuple(len),
+                Part::Scalar(value) => Part::Scalar(outgoing(op, value)?),
             };
             memory::push(&mut parts, part)?;
         }
@@ -255,10 +236,7 @@ impl KeyOut {
     pub fn key(&self) -> Result<Key<'_>, Refused> {
         match self {
             Self::Scalar(scalar) => Ok(Key::of(scalar.scalar()).unwrap_or(Key::None)),
-            Self::Tuple(parts) => tuple_key(parts.iter().map(|part| match part {
-                PartOut::Tuple(len) => Part::Tuple(*len),
-                PartOut::Scalar(scalar) => Part::Scalar(scalar.scalar()),
-            })),
+            Self::Tuple(parts) => tuple_key(parts, Outgoing::scalar),
         }
     }
 
@@ -271,16 +249,20 @@ impl KeyOut {
     }
 }
 
-fn tuple_object<'py>(py: Python<'py>, heap: &Py<NativeHeap>, parts: Vec<PartOut>) -> PyResult<Bound<'py, PyAny>> {
+fn tuple_object<'py>(
+    py: Python<'py>,
+    heap: &Py<NativeHeap>,
+    parts: Vec<Part<Outgoing>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let mut open: Vec<(Bound<'py, PyTuple>, usize)> = Vec::new();
     let mut whole = None;
     for part in parts {
         let (object, begun) = match part {
-            PartOut::Tuple(len) => {
+            Part::Tuple(len) => {
                 let made = cpython::new_tuple(py, len)?;
                 (made.clone().into_any(), Some(made))
             }
-            PartOut::Scalar(scalar) => (to_object(py, heap, scalar)?, None),
+            Part::Scalar(scalar) => (to_object(py, heap, scalar)?, None),
         };
         match open.last_mut() {
             Some((outer, next)) => {

@@ -18,7 +18,7 @@ use crate::mutator::{Op, Retry};
 
 mod parts;
 
-pub use parts::{Part, StoredKey, StoredPart};
+pub use parts::{Part, StoredKey};
 
 /// Longest string key, in bytes, that is looked up among the interned keys before it is stored.
 const SHARED_KEY_MAX: usize = 64;
@@ -43,13 +43,13 @@ pub enum Key<'a> {
     Bytes(&'a [u8]),
     /// A tuple of keys, as its parts: itself first, and then its items one after the other, those that are tuples in the same way.
     /// Nothing recurses, so that no depth overflows a stack.
-    Tuple(Vec<Part<'a>>),
+    Tuple(Vec<Part<Scalar<'a>>>),
 }
 
 /// A key, as far as its form is concerned.
 enum Form<'k, 'a> {
     Scalar(Scalar<'a>),
-    Tuple(&'k [Part<'a>]),
+    Tuple(&'k [Part<Scalar<'a>>]),
 }
 
 impl<'a> Key<'a> {

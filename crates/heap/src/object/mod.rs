@@ -15,7 +15,7 @@ pub mod tuple;
 pub mod value;
 
 pub use header::{Header, Kind, RAW_MAX, SLOTS_MAX};
-pub use key::{Key, Part, StoredKey, StoredPart};
+pub use key::{Key, Part, StoredKey};
 pub use outgoing::{Bytes, Outgoing, outgoing};
 pub use scalar::{Scalar, scalar_equals};
 pub use value::{Ref, Value, View};

@@ -12,25 +12,26 @@ use crate::object::value::{Ref, Value};
 /// Nested tuples that need no memory but the stack's.
 const INLINE: usize = 4;
 
-/// A part of a key from outside.
+/// A part of a key, in which items that are no tuples have the form `S`.
 #[derive(Clone, Copy, Debug)]
-pub enum Part<'a> {
+pub enum Part<S> {
     /// A tuple of so many items, which follow.
     Tuple(usize),
     /// An item that is no tuple.
-    Scalar(Scalar<'a>),
+    Scalar(S),
 }
 
-/// A part of a stored key.
-#[derive(Clone, Copy, Debug)]
-pub enum StoredPart {
-    /// A tuple of so many items, which follow.
-    Tuple(usize),
-    /// An item that is no tuple.
-    Scalar(Value),
+impl<S> Part<S> {
+    /// The same part, with its item in another form.
+    pub fn map<'s, T>(&'s self, form: impl FnOnce(&'s S) -> T) -> Part<T> {
+        match self {
+            Self::Tuple(len) => Part::Tuple(*len),
+            Self::Scalar(scalar) => Part::Scalar(form(scalar)),
+        }
+    }
 }
 
-impl Part<'_> {
+impl Part<Scalar<'_>> {
     pub(super) fn hash(&self, op: &Op<'_>) -> Option<u64> {
         match self {
             Self::Tuple(len) => Some(*len as u64),
@@ -39,7 +40,7 @@ impl Part<'_> {
     }
 }
 
-impl StoredPart {
+impl Part<Value> {
     pub(super) fn hash(&self, op: &Op<'_>) -> Option<u64> {
         match self {
             Self::Tuple(len) => Some(*len as u64),
@@ -63,16 +64,16 @@ impl StoredKey {
     }
 
     /// The next part.
-    pub fn next(&mut self, op: &Op<'_>) -> Option<StoredPart> {
+    pub fn next(&mut self, op: &Op<'_>) -> Option<Part<Value>> {
         let value = match self.first.take() {
             Some(first) => first,
             None => self.next_item(op)?,
         };
         let Some(object) = value.as_ref().filter(|object| op.header(*object).kind() == Kind::Tuple) else {
-            return Some(StoredPart::Scalar(value));
+            return Some(Part::Scalar(value));
         };
         self.open.push((object, 0));
-        Some(StoredPart::Tuple(tuple::len(op, object)))
+        Some(Part::Tuple(tuple::len(op, object)))
     }
 
     fn next_item(&mut self, op: &Op<'_>) -> Option<Value> {
@@ -94,7 +95,7 @@ pub(super) fn is_tuple(op: &Op<'_>, stored: Value) -> bool {
 /// The parts of a tuple of these items.
 pub(super) fn gathered<'k, 'a: 'k>(
     items: impl ExactSizeIterator<Item = Form<'k, 'a>>,
-) -> Result<Vec<Part<'a>>, Refused> {
+) -> Result<Vec<Part<Scalar<'a>>>, Refused> {
     let mut parts = Vec::new();
     memory::push(&mut parts, Part::Tuple(items.len()))?;
     for item in items {
@@ -109,11 +110,11 @@ pub(super) fn gathered<'k, 'a: 'k>(
     Ok(parts)
 }
 
-pub(super) fn equals(op: &Op<'_>, parts: &[Part<'_>], stored: Value) -> bool {
+pub(super) fn equals(op: &Op<'_>, parts: &[Part<Scalar<'_>>], stored: Value) -> bool {
     let mut stored = StoredKey::new(stored);
     parts.iter().all(|part| match (part, stored.next(op)) {
-        (Part::Tuple(len), Some(StoredPart::Tuple(stored_len))) => *len == stored_len,
-        (Part::Scalar(scalar), Some(StoredPart::Scalar(value))) => scalar_equals(op, value, scalar),
+        (Part::Tuple(len), Some(Part::Tuple(stored_len))) => *len == stored_len,
+        (Part::Scalar(scalar), Some(Part::Scalar(value))) => scalar_equals(op, value, scalar),
         _ => false,
     })
 }
@@ -122,8 +123,8 @@ pub(super) fn stored_equals(op: &Op<'_>, a: Value, b: Value) -> bool {
     let (mut a, mut b) = (StoredKey::new(a), StoredKey::new(b));
     loop {
         let equal = match (a.next(op), b.next(op)) {
-            (Some(StoredPart::Tuple(a)), Some(StoredPart::Tuple(b))) => a == b,
-            (Some(StoredPart::Scalar(a)), Some(StoredPart::Scalar(b))) => stored_scalars_equal(op, a, b),
+            (Some(Part::Tuple(a)), Some(Part::Tuple(b))) => a == b,
+            (Some(Part::Scalar(a)), Some(Part::Scalar(b))) => stored_scalars_equal(op, a, b),
             (a, b) => return a.is_none() && b.is_none(),
         };
         if !equal {
@@ -133,7 +134,7 @@ pub(super) fn stored_equals(op: &Op<'_>, a: Value, b: Value) -> bool {
 }
 
 /// As [`Key::materialise`](super::Key::materialise).
-pub(super) fn materialise(op: &mut Op<'_>, parts: &[Part<'_>], share: bool) -> Result<Value, Retry> {
+pub(super) fn materialise(op: &mut Op<'_>, parts: &[Part<Scalar<'_>>], share: bool) -> Result<Value, Retry> {
     // The tuples that items are lacking of, and the next of each.
     let mut open: SmallVec<[(Ref, usize); INLINE]> = SmallVec::new();
     let mut whole = Value::NONE;
