@@ -23,6 +23,7 @@ QUIET = {
     "PyEval_SaveThread",
     "PyException_GetTraceback",
     "PyFloat_FromDouble",
+    "PyIndex_Check",
     "PyInterpreterState_Get",
     "PyInterpreterState_Main",
     "PyList_Append",

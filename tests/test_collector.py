@@ -1,9 +1,13 @@
 """Cycles run beside the program, move objects, and count what they do."""
 
+import copy
 import math
+import pickle
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, asdict, fields
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -341,6 +345,7 @@ def test_names_as_long_as_they_may_be(name: str) -> None:
         ("x" * 250, "name must have at most 249 bytes in UTF-8, not 250"),
         ("ä" * 125, "name must have at most 249 bytes in UTF-8, not 250"),
         ("a\0b", "name must not contain NUL"),
+        ("a\ud800", r"name must be text without surrogates, which UTF-8 does not have, not 'a\\ud800'"),
     ],
 )
 def test_names_that_no_file_can_have(name: str, said: str) -> None:
@@ -352,3 +357,24 @@ def test_names_that_no_file_can_have(name: str, said: str) -> None:
 def test_options_that_make_no_sense(option: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         Heap("64MiB", **option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"delivery": 1}, "delivery must be a str or None, not int"),
+        ({"recycle": None}, "recycle must be a str, not NoneType"),
+        ({"verify": 2}, "verify must be a bool, not int"),
+        ({"stress": 1.5}, "stress must be an int or a str, not float"),
+        ({"name": b"x"}, "name must be a str, not bytes"),
+    ],
+)
+def test_options_of_a_wrong_type(option: dict[str, object], said: str) -> None:
+    with pytest.raises(TypeError, match=f"^{said}$"):
+        Heap("8MiB", **option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, *(partial(pickle.dumps, protocol=p) for p in range(6))])
+def test_a_heap_is_neither_copied_nor_pickled(heap: Heap, make: Callable[[Heap], object]) -> None:
+    with pytest.raises(TypeError, match=r"^cannot pickle or copy a Heap; "):
+        make(heap)

@@ -79,6 +79,8 @@ OPERATIONS: dict[str, Operation] = {
     "pop": lambda d: (d.pop("a"), d.pop("b")),
     "pop missing": lambda d: d.pop("x"),
     "pop default": lambda d: (d.pop("x", None), d.pop("x", 1)),
+    "pop unhashable": lambda d: d.pop([]),
+    "pop unhashable default": lambda d: d.pop([], 7),
     "pop too many": lambda d: d.pop("x", 1, 2),
     "popitem": lambda d: (d.popitem(), d.popitem()),
     "popitem until empty": lambda d: [d.popitem() for _ in range(2_000)],
@@ -151,6 +153,32 @@ def test_iterators_notice_changes(heap: Heap, start: Operation, change: str) -> 
 
     sample = {"a": 1, "b": 2, "c": 3}
     assert outcome(walk, heap.dict(sample)) == outcome(walk, dict(sample))
+
+
+@pytest.mark.parametrize("start", [iter, reversed, lambda d: iter(d.values()), lambda d: iter(d.items())])
+def test_another_size_is_never_forgotten(heap: Heap, start: Operation) -> None:
+    def walk(d: Any) -> Any:
+        iterator = start(d)
+        next(iterator)
+        entry = d.popitem()
+        found = [outcome(next, iterator)]
+        operator.setitem(d, *entry)
+        return [*found, outcome(next, iterator), operator.length_hint(iterator), outcome(copy.copy, iterator)]
+
+    sample = {"a": 1, "b": 2, "c": 3}
+    assert walk(heap.dict(sample)) == walk(dict(sample))
+
+
+@pytest.mark.parametrize("name", ["update", "__init__"])
+@pytest.mark.parametrize("make", [dict, "heap"])
+def test_a_dict_and_keywords_are_set_both_or_neither(heap: Heap, name: str, make: Any) -> None:
+    other = heap.dict({"n": 1}) if make == "heap" else {"n": 1}
+    d = heap.dict({"a": 1})
+    with pytest.raises(TypeError, match=r"^cannot store object at \['b'\]: "):
+        getattr(d, name)(other, b=object())
+    assert d == {"a": 1}
+    getattr(d, name)(other, b=[2], a=3)
+    assert ([*d.items()], other) == ([("a", 3), ("n", 1), ("b", [2])], {"n": 1})
 
 
 def test_other_keys_in_the_same_number_end_an_iteration(heap: Heap) -> None:

@@ -1,11 +1,14 @@
 """Whatever takes an index takes and refuses the same ones as the builtins, with the same words."""
 
+from array import array
+from collections import deque
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from harness.indices import FailingIndex, Index
+from harness.indices import FailingIndex, Index, InstanceIndex
 from harness.outcome import Operation, assert_same
 from subduct import Heap
 
@@ -39,7 +42,20 @@ IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {"multiply in place": lambda s,
 
 BEYOND = [2**63, -(2**63) - 1, 2**70, -(2**70), 10**1_000, -(10**1_000)]
 EDGES = [0, -1, 2, 3, -3, -4, True, 2**63 - 1, -(2**63)]
-INDICES = [*BEYOND, *EDGES, *map(Index, BEYOND), Index(1), Index(-9), FailingIndex(), 1.5, "1", None, b"1", [1]]
+INDICES: list[Any] = [
+    *BEYOND,
+    *EDGES,
+    *map(Index, BEYOND),
+    Index(1),
+    Index(-9),
+    FailingIndex(),
+    1.5,
+    "1",
+    None,
+    b"1",
+    [1],
+]
+INDICES += [InstanceIndex(), int, deque([1]), array("b", [1]), Fraction(1), type("Long" * 60, (), {})()]
 
 
 @pytest.mark.parametrize("name", [*READS, *CHANGES])

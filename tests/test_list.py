@@ -14,7 +14,7 @@ import pytest
 from harness.heaps import HeapMaker
 from harness.indices import FailingIndex, Index
 from harness.outcome import Operation, assert_same, outcome
-from subduct import Heap, HeapClosed, List
+from subduct import Heap, HeapClosed, HeapFull, List
 
 MIXED: list[Any] = [3, "a", None, [1, 2], {"k": [3]}, (1, 2), True, 2.5, b"x", 3, "a" * 100, 2**80]
 NUMBERS: list[Any] = [(7 * i) % 1_000 for i in range(1_000)]
@@ -423,6 +423,34 @@ def test_weak_references_and_handles(heap: Heap) -> None:
     gc.collect()
     assert seen() is None
     assert heap.stats().handles == before
+
+
+@pytest.mark.parametrize("make", [list, tuple, "heap"])
+def test_init_replaces_all_or_nothing(heap: Heap, make: Any) -> None:
+    mine = heap.list([1, 2, 3])
+    with pytest.raises(TypeError, match=r"^cannot store object at \[1\]: "):
+        mine.__init__([4, object()])
+    with pytest.raises(HeapFull):
+        mine.__init__((5, b"x" * 100_000_000))
+    assert mine == [1, 2, 3]
+    mine.__init__(heap.list([4, [5]]) if make == "heap" else make([4, [5]]))
+    assert mine == [4, [5]]
+
+
+INITS: dict[str, Operation] = {
+    "nothing": lambda s: s.__init__(),
+    "itself": lambda s: s.__init__(s),
+    "its slice": lambda s: s.__init__(s[1:]),
+    "its iterator": lambda s: s.__init__(iter(s)),
+    "reversed": lambda s: s.__init__(reversed(s)),
+    "generated": lambda s: s.__init__(x for x in [1, [2]]),
+    "int": lambda s: s.__init__(5),
+}
+
+
+@pytest.mark.parametrize("name", INITS)
+def test_init(heap: Heap, name: str) -> None:
+    assert_same(INITS[name], heap.list([1, [2], 3]), [1, [2], 3])
 
 
 def generated(values: Any) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """Tuple does what tuple does: the same results, the same exceptions."""
 
+import collections
 import copy
 import gc
 import math
@@ -24,6 +25,11 @@ class Point(NamedTuple):
     y: int
 
 
+def added(t: Any, other: Any) -> Any:
+    t += other
+    return t
+
+
 OPERATIONS: dict[str, Operation] = {
     "first and last": lambda t: (t[0], t[-1]),
     "beyond": lambda t: t[len(t)],
@@ -45,6 +51,10 @@ OPERATIONS: dict[str, Operation] = {
     "add itself": lambda t: t + t,
     "add named": lambda t: t + Point(1, 2),
     "add list": lambda t: t + [1],
+    "add deque": lambda t: t + collections.deque([1]),
+    "add what has radd": lambda t: t + collections.UserList([1]),
+    "add to it what has radd": lambda t: added(t, collections.UserList([1])),
+    "concat what has radd": lambda t: operator.concat(t, collections.UserList([1])),
     "mul": lambda t: [t * n for n in (-1, 0, 1, 3)],
     "mul float": lambda t: t * 1.5,
     "mul huge": lambda t: t * 2**63,

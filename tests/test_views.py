@@ -1,7 +1,8 @@
 """The views of Dict are what the views of dict are: sets of keys and of items, and a collection of values."""
 
 import copy
-from collections.abc import Hashable
+import operator
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
@@ -52,6 +53,54 @@ def test_views_are_sets(heap: Heap, view: str, name: str) -> None:
     theirs = outcome(SET_OPERATIONS[name], getattr(flat, view)())
     assert mine[0] == theirs[0]
     assert mine[0] != "returned" or mine == theirs
+
+
+class OldSequence:
+    """Has only `__getitem__`, as classes had once; `iter()` takes it."""
+
+    def __getitem__(self, i: int) -> Any:
+        return ["a", ("a", 1), "q"][i]
+
+
+class Unlike:
+    """Says that it has whatever it is asked for, but its class has nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+
+def swapped(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda left, right: operate(right, left)
+
+
+OPERATORS: list[Callable[[Any, Any], Any]] = [operator.and_, operator.or_, operator.sub, operator.xor]
+# Made for each use: an iterator yields once.
+OPERANDS: dict[str, Callable[[], Any]] = {
+    "old sequence": OldSequence,
+    "text": lambda: "abq",
+    "dict": lambda: {"a": 5, "q": 6},
+    "iterator": lambda: iter(["a", "q"]),
+    "int": lambda: 1,
+    "None": lambda: None,
+    "unlike": Unlike,
+    "unhashable": lambda: [[]],
+    "class": lambda: object,
+}
+
+
+@pytest.mark.parametrize("operand", OPERANDS)
+@pytest.mark.parametrize("view", ["keys", "items"])
+def test_operands_are_what_iter_takes(heap: Heap, view: str, operand: str) -> None:
+    make, flat = OPERANDS[operand], {"a": 1, 3: None, (1, ("x",)): 2.5}
+    mine, theirs = getattr(heap.dict(flat), view)(), getattr(flat, view)()
+
+    def same(operate: Callable[[Any, Any], Any]) -> None:
+        assert outcome(lambda v: operate(v, make()), mine) == outcome(lambda v: operate(v, make()), theirs)
+
+    for operate in OPERATORS:
+        same(operate)
+        same(swapped(operate))
+    same(lambda v, other: v.isdisjoint(other))
 
 
 @pytest.mark.parametrize("theirs", [{False: 1}, {False: 1, 5: 1}, {False: 1, 5: 1, 6: 1}])

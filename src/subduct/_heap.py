@@ -4,8 +4,8 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from types import NoneType, TracebackType
+from typing import Any, Literal, NoReturn, Self
 
 from subduct import (
     _limits,
@@ -80,6 +80,22 @@ def _parse_text(text: str, what: str) -> int:
     return int(whole or "0") * unit + int(fraction or "0") * unit // scale
 
 
+def _check_options(*, delivery: object, recycle: object, verify: object, name: object) -> None:
+    """Raise TypeError for an option of a wrong type, ValueError for a name that is no text."""
+    for option, value, kinds in (
+        ("delivery", delivery, (str, NoneType)),
+        ("recycle", recycle, (str,)),
+        ("verify", verify, (bool,)),
+        ("name", name, (str,)),
+    ):
+        if not isinstance(value, kinds):
+            words = " or ".join("None" if kind is NoneType else f"a {kind.__name__}" for kind in kinds)
+            raise TypeError(f"{option} must be {words}, not {type(value).__name__}")
+    for option, text in (("delivery", delivery), ("recycle", recycle), ("name", name)):
+        if isinstance(text, str) and any("\ud800" <= c <= "\udfff" for c in text):
+            raise ValueError(f"{option} must be text without surrogates, which UTF-8 does not have, not {text!r}")
+
+
 class Heap:
     """An object heap of its own, that compacts itself while it is used.
 
@@ -112,10 +128,11 @@ class Heap:
         it, or "release" all. `verify` checks the heap with a second tracer in every cycle; `stress` collects each time so many bytes were
         allocated, and moves all it can. `name` shows in messages and in /proc/self/maps; it has at most 249 bytes, none of them NUL.
 
-        Raises ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a system call
-        fails. Warns (RuntimeWarning) of a budget above the memory of the machine or the limit of the control group.
+        Raises TypeError or ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a
+        system call fails. Warns (RuntimeWarning) of a budget above the memory of the machine or the limit of the control group.
         """
         budget_bytes = parse_size(budget, "budget", _BUDGETS)
+        _check_options(delivery=delivery, recycle=recycle, verify=verify, name=name)
         self._native = _native.Heap(
             budget_bytes,
             delivery=delivery,
@@ -180,6 +197,12 @@ class Heap:
     ) -> None:
         """Close the heap."""
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: the copy would be the same heap by another name."""
+        raise TypeError(
+            "cannot pickle or copy a Heap; to_python() of its root copies what it holds, and another Heap takes that copy"
+        )
 
     def __repr__(self) -> str:
         """Say what the heap holds, or that it is closed."""

@@ -16,9 +16,9 @@ _V = TypeVar("_V")
 _T = TypeVar("_T")
 
 
-def _plain_set(items: Iterable[_T]) -> set[_T]:
-    """Make what `&`, `|`, `-` and `^` return: a set, with tuples for Tuples, which are equal but need the heap."""
-    return {item.to_python() if isinstance(item, Tuple) else item for item in items}  # type: ignore[misc]
+def _plain(items: Iterable[_T]) -> Iterator[_T]:
+    """Yield the elements of what `&`, `|`, `-` and `^` return: tuples for Tuples, which are equal but need the heap."""
+    return (item.to_python() if isinstance(item, Tuple) else item for item in items)  # type: ignore[misc]
 
 
 def _intersection(view: Set[Any], other: Iterable[Any]) -> set[Any]:
@@ -27,8 +27,29 @@ def _intersection(view: Set[Any], other: Iterable[Any]) -> set[Any]:
         isinstance(other, KeysView | ItemsView) and len(view) < len(other)
     )
     if is_larger:
-        return _plain_set(item for item in view if item in other)
-    return _plain_set(item for item in other if item in view)
+        return set(_plain(item for item in view if item in other))
+    return set(_plain(item for item in other if item in view))
+
+
+def _united(left: Iterable[Any], right: Iterable[Any]) -> set[Any]:
+    """Make what `|` returns."""
+    made = set(_plain(left))
+    made.update(_plain(right))
+    return made
+
+
+def _without(left: Iterable[Any], right: Iterable[Any]) -> set[Any]:
+    """Make what `-` returns."""
+    made = set(_plain(left))
+    made.difference_update(_plain(right))
+    return made
+
+
+def _exclusive(left: Iterable[Any], right: Iterable[Any]) -> set[Any]:
+    """Make what `^` returns."""
+    made = set(_plain(left))
+    made.symmetric_difference_update(_plain(right))
+    return made
 
 
 class _DictView:
@@ -42,21 +63,41 @@ class _DictView:
 
 
 class _SetView(_DictView, Set[_E]):
-    """What the views do that are sets."""
+    """What the views do that are sets. As with the builtins, operands are whatever `iter()` takes."""
 
     __slots__ = ()
 
-    @classmethod
-    def _from_iterable(cls, it: Iterable[_T]) -> set[_T]:
-        return _plain_set(it)
-
     def __and__(self, other: Iterable[Any]) -> set[Any]:
         """Make a set of what is in both. O(len of the smaller, or of what is no set)."""
-        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
+        return _intersection(self, other)
 
-    def __rand__(self, other: Iterable[_T]) -> set[_T]:
+    def __rand__(self, other: Iterable[Any]) -> set[Any]:
         """As `&` the other way round, as with the builtins."""
-        return _intersection(self, other) if isinstance(other, Iterable) else NotImplemented
+        return _intersection(self, other)
+
+    def __or__(self, other: Iterable[Any]) -> set[Any]:
+        """Make a set of what is in either. O(len of both)."""
+        return _united(self, other)
+
+    def __ror__(self, other: Iterable[Any]) -> set[Any]:
+        """As `|` the other way round."""
+        return _united(other, self)
+
+    def __sub__(self, other: Iterable[Any]) -> set[Any]:
+        """Make a set of what is here and not in `other`. O(len of both)."""
+        return _without(self, other)
+
+    def __rsub__(self, other: Iterable[Any]) -> set[Any]:
+        """Make a set of what is in `other` and not here. O(len of both)."""
+        return _without(other, self)
+
+    def __xor__(self, other: Iterable[Any]) -> set[Any]:
+        """Make a set of what is in one of both. O(len of both)."""
+        return _exclusive(self, other)
+
+    def __rxor__(self, other: Iterable[Any]) -> set[Any]:
+        """As `^` the other way round."""
+        return _exclusive(other, self)
 
 
 class DictKeys(_SetView[_K], KeysView[_K]):

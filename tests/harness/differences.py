@@ -24,7 +24,8 @@ DIFFERENCES: dict[str, Difference] = {
         "what can be stored",
         "any object, by reference",
         "exactly None, bool, int, float, str, bytes, dict, list and tuple, as copies; a proxy of the same heap by reference. "
-        "Anything else: TypeError with the path to it, and nothing has changed",
+        "Anything else: TypeError with the path to it in the value, which is not stored; what a call took before it one by one (`update` "
+        "with pairs, `extend` with an iterator) stays",
         "the collector has to know every reference; what a subclass adds would be lost",
     ),
     "keys": Difference(
@@ -62,7 +63,8 @@ DIFFERENCES: dict[str, Difference] = {
         "the type of proxies, views and iterators",
         "`dict`, `list`, `tuple`, `dict_keys`, `list_iterator`",
         "`Dict`, `List`, `Tuple`, `DictKeys`, `SequenceIterator`; they are instances of `MutableMapping`, `MutableSequence`, "
-        "`Sequence`, `KeysView` and `Iterator`, and match mapping and sequence patterns",
+        "`Sequence`, `KeysView` and `Iterator`, and match mapping and sequence patterns; as with classes written in Python, "
+        "attributes of the classes can be set",
         "C code that is told a dict reads CPython's own layout",
     ),
     "construction": Difference(
@@ -126,7 +128,7 @@ DIFFERENCES: dict[str, Difference] = {
         "the copy is made inside the heap",
     ),
     "json": Difference(
-        "`json.dumps`, and other C code that asks for a dict or list itself",
+        "`json.dumps`, `UserDict | Dict` and other code that asks for a dict or list itself",
         "takes it",
         "TypeError; `json.dumps(x, default=lambda proxy: proxy.to_python())`, or pass `proxy.to_python()`",
         "it asks for the type, not for what it does",

@@ -1,5 +1,7 @@
 """Objects that are given as indices."""
 
+from typing import Any
+
 
 class Index:
     """An int, as far as indexing is concerned. It cannot be compared."""
@@ -16,3 +18,12 @@ class FailingIndex:
 
     def __index__(self) -> int:
         raise LookupError("no index")
+
+
+class InstanceIndex:
+    """No index: only the class of an index can make it one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__index__":
+            return lambda: 1
+        raise AttributeError(name)

@@ -1,5 +1,7 @@
 //! The calls into CPython that PyO3 has no safe form for.
 
+use std::ffi::CStr;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
@@ -70,6 +72,22 @@ pub fn index<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyInt>> {
     // SAFETY: `value` is alive and we are attached; the call returns a new reference to an int, or null with an exception set.
     let int = unsafe { Bound::from_owned_ptr_or_err(value.py(), ffi::PyNumber_Index(value.as_ptr()))? };
     Ok(int.cast_into::<PyInt>()?)
+}
+
+/// Whether a value's type has `__index__`.
+pub fn has_index(value: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: `value` is alive and we are attached.
+    unsafe { ffi::PyIndex_Check(value.as_ptr()) != 0 }
+}
+
+/// The name of a value's type as CPython's messages have it: `Fraction` of a class written in Python, `array.array` of most others,
+/// and no more than 200 bytes of it.
+pub fn type_name(value: &Bound<'_, PyAny>) -> String {
+    const SHOWN_BYTES: usize = 200;
+    // SAFETY: a ready type has a name that ends with a NUL. It lives until the type is renamed, for which a thread has to be attached;
+    // nothing runs here before it is copied.
+    let name = unsafe { CStr::from_ptr((*ffi::Py_TYPE(value.as_ptr())).tp_name) }.to_bytes();
+    String::from_utf8_lossy(&name[..name.len().min(SHOWN_BYTES)]).into_owned()
 }
 
 /// How many items an iterable says that it has.

@@ -50,6 +50,10 @@ impl Dict {
     }
 
     fn take<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        // The builtin does not hash a key to take it out of an empty dict.
+        if keys::plain(key).is_none() && self.held.run(py, dict::len)? == 0 {
+            return Ok(None);
+        }
         let taken = keys::look_up(key, |key| self.held.run(py, |op, object| dict::take(op, object, key, outgoing)))?;
         taken.flatten().map(|value| to_object(py, self.held.heap(), value)).transpose()
     }
@@ -100,12 +104,27 @@ impl Dict {
             let given = other.len();
             return Err(PyTypeError::new_err(format!("{name} expected at most 1 argument, got {given}")));
         }
-        other.iter().try_for_each(|other| self.merge(py, &other))?;
-        let Some(keywords) = keywords else { return Ok(()) };
+        let Some(keywords) = keywords.filter(|keywords| !keywords.is_empty()) else {
+            return other.iter().try_for_each(|other| self.merge(py, &other));
+        };
         if keywords.keys().iter().any(|key| !key.is_instance_of::<PyString>()) {
             return Err(PyTypeError::new_err("keywords must be strings"));
         }
-        self.merge(py, keywords.as_any())
+        match other.iter().next() {
+            None => self.merge(py, keywords.as_any()),
+            Some(other) => self.merge_both(py, &other, keywords),
+        }
+    }
+
+    /// Updates from an argument of update() and from keywords: from both or neither where the argument is a dict or Dict.
+    fn merge_both(&self, py: Python<'_>, other: &Bound<'_, PyAny>, keywords: &Bound<'_, PyDict>) -> PyResult<()> {
+        let Some(entries) = self.entries_of(py, other)? else {
+            self.merge(py, other)?;
+            return self.merge(py, keywords.as_any());
+        };
+        let both = Self::new(Self::new(entries).shallow_copy(py)?);
+        both.merge(py, keywords.as_any())?;
+        transfer::merge(py, &self.held, &both.held)
     }
 
     fn shallow_copy(&self, py: Python<'_>) -> PyResult<Held> {
@@ -339,7 +358,7 @@ impl Dict {
         to_object(py, self.held.heap(), value)
     }
 
-    /// Updates from a mapping or an iterable of pairs, and from keywords. From a dict or Dict, and from the keywords, all of it or nothing,
+    /// Updates from a mapping or an iterable of pairs, and from keywords. From a dict or Dict and from the keywords all of it or nothing,
     /// in one step for other threads; of anything else, what was set before an error stays. O(size of them).
     #[pyo3(signature = (*other, **keywords), text_signature = "($self, other=(), /, **keywords)")]
     fn update(&self, py: Python<'_>, other: &Bound<'_, PyTuple>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<()> {

@@ -173,8 +173,3 @@ fn with<'py>(py: Python<'py>, raised: PyErr, name: &str, value: impl IntoPyObjec
         Err(failed) => failed,
     }
 }
-
-/// The name of a value's type, as CPython's messages have it.
-pub fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())
-}

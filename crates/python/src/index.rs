@@ -4,9 +4,7 @@ use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PySlice, PySliceMethods, PyTuple};
 
-use crate::constant::name;
-use crate::cpython;
-use crate::errors::type_name;
+use crate::cpython::{self, type_name};
 
 /// What stands between the brackets of `sequence[...]`.
 pub enum Index<'py> {
@@ -37,11 +35,10 @@ pub fn parse<'py>(index: &Bound<'py, PyAny>, kind: &str) -> PyResult<Index<'py>>
 
 /// The position that a value means, or the end of the range beyond which it lies; None for what has no `__index__`.
 fn at(value: &Bound<'_, PyAny>) -> PyResult<Option<Result<isize, isize>>> {
-    match cpython::index(value) {
-        Ok(int) => fitted(&int).map(Some),
-        Err(_) if !value.hasattr(name!(value.py(), "__index__"))? => Ok(None),
-        Err(error) => Err(error),
+    if !cpython::has_index(value) {
+        return Ok(None);
     }
+    fitted(&cpython::index(value)?).map(Some)
 }
 
 fn fitted(int: &Bound<'_, PyInt>) -> PyResult<Result<isize, isize>> {

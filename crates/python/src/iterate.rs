@@ -27,6 +27,8 @@ use crate::transfer::{element, length};
 
 /// A position that nothing follows.
 const DONE: usize = usize::MAX;
+/// The position of an iterator whose dict had another size once: it says so for ever, whatever size the dict has then.
+const SIZE_CHANGED: usize = usize::MAX - 1;
 
 /// Which part of its entries a dict iterator yields.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,8 +138,9 @@ impl DictIterator {
         self.dict.get().held()
     }
 
-    fn finish(&self) {
-        self.position.store(DONE, Relaxed);
+    /// Goes no further. `position` is [`DONE`] or [`SIZE_CHANGED`].
+    fn finish(&self, position: usize) {
+        self.position.store(position, Relaxed);
         self.remaining.store(0, Relaxed);
     }
 }
@@ -155,14 +158,21 @@ impl DictIterator {
         }
         let remaining = self.remaining.load(Relaxed);
         let mut parts = Parts::default();
-        match self.read(py, position, remaining, &mut parts)? {
+        let entry = match position {
+            SIZE_CHANGED => Entry::SizeChanged,
+            _ => self.read(py, position, remaining, &mut parts)?,
+        };
+        match entry {
             Entry::End => {
-                self.finish();
+                self.finish(DONE);
                 Ok(None)
             }
-            Entry::SizeChanged => Err(PyRuntimeError::new_err("dictionary changed size during iteration")),
+            Entry::SizeChanged => {
+                self.finish(SIZE_CHANGED);
+                Err(PyRuntimeError::new_err("dictionary changed size during iteration"))
+            }
             Entry::KeysChanged => {
-                self.finish();
+                self.finish(DONE);
                 Err(PyRuntimeError::new_err("dictionary keys changed during iteration"))
             }
             Entry::Next(next) => {

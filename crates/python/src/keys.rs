@@ -98,7 +98,7 @@ pub fn store<T>(value: &Bound<'_, PyAny>, then: impl FnOnce(&Key<'_>) -> PyResul
 }
 
 /// A str or an int that can be a key as it lies.
-fn plain<'a>(value: &'a Bound<'_, PyAny>) -> Option<Key<'a>> {
+pub fn plain<'a>(value: &'a Bound<'_, PyAny>) -> Option<Key<'a>> {
     if let Ok(text) = value.cast_exact::<PyString>() {
         return text.to_str().ok().map(|text| Key::Str(text.as_bytes()));
     }

@@ -11,8 +11,7 @@ use subduct_heap::object::{Kind, outgoing};
 use crate::compare;
 use crate::copy_in::prepare;
 use crate::copy_out;
-use crate::cpython;
-use crate::errors::type_name;
+use crate::cpython::{self, type_name};
 use crate::held::{self, Held};
 use crate::index::{self, Index, Position, resolve};
 use crate::iterate::SequenceIterator;
@@ -79,6 +78,18 @@ impl List {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Has the elements of a list or tuple of the heap instead of its own; none if they are its own, which the builtin drops first.
+    fn replace_all(&self, py: Python<'_>, elements: &Held) -> PyResult<()> {
+        let replaced = self.held.run_long(py, |op, object| {
+            if op.handle_get(elements.handle()) == object {
+                return list::clear(op, object).map(Ok);
+            }
+            list::assign_slice(op, object, Slice::ALL, elements.handle())
+        })?;
+        debug_assert!(replaced.is_ok(), "a slice without a step takes any number of elements");
+        Ok(())
     }
 
     /// A new list with the elements of a slice.
@@ -243,11 +254,16 @@ impl List {
         repr::sequence(py, "List", &self.held)
     }
 
-    /// Replaces the elements by what iterable yields, as the builtin's does when it is called again.
+    /// Replaces the elements by what iterable yields, as the builtin's does when it is called again: by those of a list or tuple in one
+    /// step, or by none of them.
     #[pyo3(signature = (iterable=None, /))]
     fn __init__(&self, py: Python<'_>, iterable: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let Some(iterable) = iterable else { return self.clear(py) };
+        if let Some(elements) = self.elements_of(py, iterable)? {
+            return self.replace_all(py, &elements);
+        }
         self.clear(py)?;
-        iterable.map_or(Ok(()), |iterable| self.append_all(py, iterable))
+        self.append_all(py, iterable)
     }
 
     /// For pickle: a copy of the content as a list.

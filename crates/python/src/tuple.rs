@@ -10,7 +10,7 @@ use subduct_heap::object::tuple;
 use crate::compare;
 use crate::copy_in::prepare;
 use crate::copy_out;
-use crate::errors::type_name;
+use crate::cpython::type_name;
 use crate::heap::NativeHeap;
 use crate::held::{self, Held};
 use crate::index::{self, Index, Span, resolve};
@@ -181,7 +181,8 @@ impl Tuple {
         self.to_hashable(py)?.hash()
     }
 
-    fn __add__(&self, other: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// `+`, after the other operand's `__radd__` was asked, as for the builtin.
+    fn __concat__(&self, other: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = other.py();
         if !is_tuple(other) {
             let name = type_name(other);
@@ -189,6 +190,14 @@ impl Tuple {
         }
         let other = operand(py, self.held.heap(), other)?;
         self.assembled(py, &[(&self.held, whole(py, &self.held)?), (&other, whole(py, &other)?)])
+    }
+
+    fn __add__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        if !is_tuple(other) {
+            return Ok(py.NotImplemented().into_bound(py));
+        }
+        Ok(Bound::new(py, self.__concat__(other)?)?.into_any())
     }
 
     fn __radd__<'py>(&self, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
