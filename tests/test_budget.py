@@ -1,6 +1,8 @@
 """The budget is a hard limit on resident bytes, and memory that is not needed goes back."""
 
 import random
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -29,6 +31,13 @@ def fill_until_full(documents: Dict) -> tuple[int, HeapFull]:
         except HeapFull as error:
             return number, error
         number += 1
+
+
+def append_until_full(items: List, item: object) -> None:
+    """Append an item over and over, until there is no room for it."""
+    with suppress(HeapFull):
+        while True:
+            items.append(item)
 
 
 def assert_intact(documents: Dict, count: int) -> None:
@@ -148,6 +157,27 @@ def test_a_full_heap_is_usable_after_something_is_deleted(make_heap: HeapMaker) 
     again, _ = fill_until_full(documents)
     assert again >= stored * 0.9
     assert_intact(documents, again)
+
+
+GIVE_UP: dict[str, Callable[[List], Any]] = {
+    "delete": lambda items: items.__delitem__(slice(0, 5)),
+    "assign a list": lambda items: items.__setitem__(slice(0, 5), []),
+    "assign a tuple": lambda items: items.__setitem__(slice(0, 5), ()),
+    "pop": lambda items: items.pop(),
+    "clear": lambda items: items.clear(),
+}
+
+
+def test_a_full_heap_gives_up_items_in_every_way(make_heap: HeapMaker) -> None:
+    for name, give_up in GIVE_UP.items():
+        with make_heap("8MiB") as heap:
+            heap.root["items"] = []
+            items = heap.root["items"]
+            for item in ("x" * 1_000, 2.0**0.5):
+                append_until_full(items, item)
+            before = len(items)
+            give_up(items)
+            assert len(items) < before, name
 
 
 def test_a_full_heap_can_always_compact(make_heap: HeapMaker) -> None:

@@ -374,6 +374,13 @@ def test_options_of_a_wrong_type(option: dict[str, object], said: str) -> None:
         Heap("8MiB", **option)  # type: ignore[arg-type]
 
 
+def test_a_heap_is_opened_once(heap: Heap) -> None:
+    heap.root["kept"] = 1
+    with pytest.raises(RuntimeError, match="opened before"):
+        heap.__init__("8MiB")  # type: ignore[misc]
+    assert heap.root["kept"] == 1
+
+
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, *(partial(pickle.dumps, protocol=p) for p in range(6))])
 def test_a_heap_is_neither_copied_nor_pickled(heap: Heap, make: Callable[[Heap], object]) -> None:
     with pytest.raises(TypeError, match=r"^cannot pickle or copy a Heap; "):

@@ -445,6 +445,8 @@ INITS: dict[str, Operation] = {
     "reversed": lambda s: s.__init__(reversed(s)),
     "generated": lambda s: s.__init__(x for x in [1, [2]]),
     "int": lambda s: s.__init__(5),
+    "None": lambda s: s.__init__(None),
+    "two": lambda s: s.__init__([], []),
 }
 
 

@@ -51,3 +51,19 @@ def test_a_short_soak_passes() -> None:
     assert done.stderr == ""
     assert re.search(r"^resident +[\d.,]+ MiB +[\d.,]+ MiB +[\d.,]+ MiB$", done.stdout, re.MULTILINE)
     assert done.stdout.endswith("\nnothing grew\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code", "said"), [("0", 2, "a number of seconds more than 0"), ("1e-9", 1, "nothing was churned in ")]
+)
+def test_a_soak_that_does_nothing_says_nothing_of_growth(seconds: str, code: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "subduct", "soak", "--seconds", seconds, "--limit", "10", "--budget", "64MiB"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == code, done
+    assert said in done.stderr
+    assert "grew" not in done.stdout

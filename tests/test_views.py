@@ -103,6 +103,43 @@ def test_operands_are_what_iter_takes(heap: Heap, view: str, operand: str) -> No
     same(lambda v, other: v.isdisjoint(other))
 
 
+DIFFERENT: dict[str, tuple[dict[Any, Any], dict[Any, Any]]] = {
+    "equal containers": ({"cfg": {"x": 1}, "n": 1}, {"cfg": {"x": 1}, "n": 2}),
+    "nothing": ({"cfg": {"x": 1}}, {"cfg": {"x": 1}}),
+    "other containers": ({"cfg": {"x": 1}}, {"cfg": {"x": 2}}),
+    "one side": ({"a": 1}, {}),
+    "tuples": ({"a": (1, 2), "b": (1,)}, {"a": (1, 2), "b": (2,)}),
+    "shorter": ({"q": 1}, {"a": [], "b": 2}),
+    "longer": ({"a": [], "b": 2}, {"q": 1}),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_views_of_two_dicts(heap: Heap, name: str) -> None:
+    left, right = DIFFERENT[name]
+    mine, theirs = heap.dict(left), heap.dict(right)
+    operations: dict[str, Operation] = {
+        "items ^ items": lambda pair: pair[0].items() ^ pair[1].items(),
+        "disjoint keys": lambda pair: pair[0].keys().isdisjoint(pair[1].keys()),
+        "disjoint items": lambda pair: pair[0].items().isdisjoint(pair[1].items()),
+        "disjoint keys and items": lambda pair: pair[0].keys().isdisjoint(pair[1].items()),
+        "disjoint items and keys": lambda pair: pair[0].items().isdisjoint(pair[1].keys()),
+        "disjoint set": lambda pair: pair[0].keys().isdisjoint(set(pair[1])),
+    }
+    for about, operation in operations.items():
+        expected = outcome(operation, (left, right))
+        assert outcome(operation, (mine, theirs)) == expected, about
+        assert outcome(operation, (mine, right)) == expected, about
+
+
+def test_a_longer_view_is_not_walked_through(heap: Heap) -> None:
+    short, long = heap.dict({"q": 1}), heap.dict({i: i for i in range(10_000)})
+    assert short.keys().isdisjoint(long.keys())
+    # An item that cannot be hashed is met by whoever walks through all of them.
+    long["bad"] = []
+    assert short.keys().isdisjoint(long.items())
+
+
 @pytest.mark.parametrize("theirs", [{False: 1}, {False: 1, 5: 1}, {False: 1, 5: 1, 6: 1}])
 @pytest.mark.parametrize("mine", [{0.0: 1}, {0.0: 1, 5: 1}])
 def test_of_two_equal_keys_a_view_takes_the_one_that_a_builtin_takes(

@@ -128,9 +128,12 @@ class Heap:
         it, or "release" all. `verify` checks the heap with a second tracer in every cycle; `stress` collects each time so many bytes were
         allocated, and moves all it can. `name` shows in messages and in /proc/self/maps; it has at most 249 bytes, none of them NUL.
 
-        Raises TypeError or ValueError for a wrong option, Unsupported where this machine cannot do what was asked, KernelError where a
-        system call fails. Warns (RuntimeWarning) of a budget above the memory of the machine or the limit of the control group.
+        Raises TypeError or ValueError for a wrong option, RuntimeError if this heap was opened before, Unsupported where this machine
+        cannot do what was asked, KernelError where a system call fails. Warns (RuntimeWarning) of a budget above the memory of the
+        machine or the limit of the control group.
         """
+        if hasattr(self, "_native"):
+            raise RuntimeError("this heap was opened before; make another one")
         budget_bytes = parse_size(budget, "budget", _BUDGETS)
         _check_options(delivery=delivery, recycle=recycle, verify=verify, name=name)
         self._native = _native.Heap(
@@ -162,7 +165,10 @@ class Heap:
         return self._native.list(iterable)
 
     def tuple(self, iterable: Iterable[Any] | None = None, /) -> Tuple:
-        """Make a Tuple of what `iterable` yields; it lives while something refers to it. O(size)."""
+        """Make a Tuple of what `iterable` yields; it lives while something refers to it. O(size).
+
+        As for the builtin, what an iterator yields is gathered in Python's memory first.
+        """
         return self._native.tuple(iterable)
 
     def collect(self) -> CycleReport:

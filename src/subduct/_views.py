@@ -2,7 +2,7 @@
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Set, ValuesView
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from subduct import _native
 from subduct._native import Tuple
@@ -14,6 +14,9 @@ _K = TypeVar("_K")
 _E = TypeVar("_E", covariant=True)
 _V = TypeVar("_V")
 _T = TypeVar("_T")
+
+_BUILTIN_KEYS: Final[type] = type({}.keys())
+_BUILTIN_ITEMS: Final[type] = type({}.items())
 
 
 def _plain(items: Iterable[_T]) -> Iterator[_T]:
@@ -50,6 +53,13 @@ def _exclusive(left: Iterable[Any], right: Iterable[Any]) -> set[Any]:
     made = set(_plain(left))
     made.symmetric_difference_update(_plain(right))
     return made
+
+
+def _as_set(other: object) -> Set[Any] | None:
+    """The object, if it is a set or a view: for others, looking whether they hold something may take long."""
+    if type(other) in (set, frozenset) or isinstance(other, (_SetView, _BUILTIN_KEYS, _BUILTIN_ITEMS)):
+        return other  # type: ignore[return-value]
+    return None
 
 
 class _DictView:
@@ -94,6 +104,13 @@ class _SetView(_DictView, Set[_E]):
     def __xor__(self, other: Iterable[Any]) -> set[Any]:
         """Make a set of what is in one of both. O(len of both)."""
         return _exclusive(self, other)
+
+    def isdisjoint(self, other: Iterable[Any]) -> bool:
+        """Whether nothing is in both. O(len of the shorter, or of what is no set)."""
+        others = _as_set(other)
+        if others is not None and len(others) > len(self):
+            return not any(item in others for item in self)
+        return not any(item in self for item in other)
 
     def __rxor__(self, other: Iterable[Any]) -> set[Any]:
         """As `^` the other way round."""
@@ -187,6 +204,18 @@ class DictItems(_SetView[tuple[_K, _V]], ItemsView[_K, _V]):
         except KeyError:
             return False
         return mine is value or bool(mine == value)
+
+    def __xor__(self, other: Iterable[Any]) -> set[Any]:
+        """Make a set of the entries that differ: of two views of items values need not be hashable where they are equal. O(len of both)."""
+        if not isinstance(other, (DictItems, _BUILTIN_ITEMS)):
+            return _exclusive(self, other)
+        rest, made = dict(self), set()
+        for key, value in other:
+            if key in rest and (rest[key] is value or rest[key] == value):
+                del rest[key]
+            else:
+                made.add((key, value))
+        return set(_plain((*made, *rest.items())))
 
     __len__ = _native.view_len
     __iter__ = _native.view_items

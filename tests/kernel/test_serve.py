@@ -44,6 +44,21 @@ def test_a_memoryview_is_filled_on_demand() -> None:
         assert not server.failures
 
 
+def test_memory_that_is_served_keeps_its_place() -> None:
+    with Mapping.anonymous(8 * PAGE_SIZE) as memory:
+        with serve(memory, numbered):
+            assert memory.read(PAGE_SIZE, 1) == b"\1"
+            for elsewhere in (memory.move, lambda: memory.resize(32 * PAGE_SIZE), lambda: memory.resize(PAGE_SIZE)):
+                with pytest.raises(ValueError, match="nobody would fill them elsewhere: close the server first"):
+                    elsewhere()
+            with memory.move(keep_source=True) as moved:
+                assert moved.read(PAGE_SIZE, 1) == b"\1"
+                assert memory.read(2 * PAGE_SIZE, 1) == b"\2", "the source is served as before"
+        memory.move()
+        memory.resize(16 * PAGE_SIZE)
+        assert memory.read(2 * PAGE_SIZE, 1) == b"\2"
+
+
 def test_shared_memory_and_arrays() -> None:
     def floats(fault: Fault) -> "array[float]":
         return array("d", [fault.offset / PAGE_SIZE] * (PAGE_SIZE // 8))

@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use subduct_kernel::KernelError;
+use subduct_kernel::kept::FileId;
 
 use crate::fault::handler;
 
@@ -11,7 +12,23 @@ use crate::fault::handler;
 const DESCRIPTORS_MAX: usize = 1024;
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
-static DESCRIPTORS: [AtomicI32; DESCRIPTORS_MAX] = [const { AtomicI32::new(-1) }; DESCRIPTORS_MAX];
+/// The inode where nobody may look what it is.
+const UNKNOWN: u64 = u64::MAX;
+/// No descriptor.
+const NONE: RawFd = -1;
+/// A place that is being filled. A child that is forked then keeps that descriptor, which costs it memory only.
+const FILLING: RawFd = -2;
+
+/// A descriptor that a child closes, and what tells its file from one that somebody else has put under its number since.
+struct Place {
+    fd: AtomicI32,
+    device: AtomicU64,
+    inode: AtomicU64,
+}
+
+static PLACES: [Place; DESCRIPTORS_MAX] =
+    [const { Place { fd: AtomicI32::new(NONE), device: AtomicU64::new(0), inode: AtomicU64::new(0) } };
+        DESCRIPTORS_MAX];
 
 /// How many forks lie between this process and the first that asked. A heap of another number is not ours.
 #[inline]
@@ -25,9 +42,11 @@ pub fn generation() -> u64 {
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     handler::forget_all();
-    for descriptor in &DESCRIPTORS {
-        let fd = descriptor.swap(-1, Ordering::Relaxed);
-        if fd >= 0 {
+    for place in &PLACES {
+        let fd = place.fd.swap(NONE, Ordering::Relaxed);
+        let (device, inode) = (place.device.load(Ordering::Relaxed), place.inode.load(Ordering::Relaxed));
+        let id = (inode != UNKNOWN).then_some(FileId { device, inode });
+        if fd >= 0 && FileId::is_at(id, fd) {
             // [kernel.uffd.fork.child-keeps-registration] [kernel.uffd.fork.child-serves-parent]
             // SAFETY: the child's copy of a descriptor that only its parent's heap uses; the owning object is never
             // dropped in a child (see `Shared`).
@@ -61,8 +80,17 @@ pub fn watch() -> Result<(), KernelError> {
 
 /// Has children close a descriptor. Without a free place it stays open in children, which costs them memory only.
 pub fn close_in_child(fd: RawFd) {
-    for descriptor in &DESCRIPTORS {
-        if descriptor.compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+    let FileId { device, inode } = match FileId::of(fd) {
+        Ok(id) => id,
+        Err(libc::EBADF) => return,
+        Err(_) => FileId { device: 0, inode: UNKNOWN },
+    };
+    for place in &PLACES {
+        if place.fd.compare_exchange(NONE, FILLING, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            place.device.store(device, Ordering::Relaxed);
+            place.inode.store(inode, Ordering::Relaxed);
+            // Release: a child that finds the number finds what it leads to.
+            place.fd.store(fd, Ordering::Release);
             return;
         }
     }
@@ -70,8 +98,7 @@ pub fn close_in_child(fd: RawFd) {
 
 /// Forgets a descriptor that is about to be closed here.
 pub fn forget(fd: RawFd) {
-    for descriptor in &DESCRIPTORS {
-        // Nobody else has this number: it is open, and ours.
-        let _ = descriptor.compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed);
+    for place in &PLACES {
+        let _ = place.fd.compare_exchange(fd, NONE, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

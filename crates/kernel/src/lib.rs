@@ -22,6 +22,7 @@
 mod error;
 pub mod futex;
 pub mod inject;
+pub mod kept;
 pub mod look;
 pub mod membarrier;
 pub mod memfd;

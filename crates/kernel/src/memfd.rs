@@ -1,11 +1,11 @@
 //! The files behind a heap: anonymous, sparse, sealed so that nobody can pull them from under a mapping.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::error::{DESCRIPTORS, FORBIDDEN};
 use crate::inject::{self, Call};
+use crate::kept::{FileId, Kept};
 use crate::{KernelError, Result, errno, is_forbidden};
 
 /// Since Linux 6.3; the kernel logs its absence. Older kernels refuse it with EINVAL.
@@ -15,11 +15,15 @@ pub const NAME_BYTES_MAX: usize = 249;
 /// What is written at a time where `fallocate` is forbidden.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// What to do about a file that somebody else has closed.
+const LOST: &str = "other code of this process has closed a descriptor of the heap's (os.closerange, or a close() too many): it can \
+                    take no more memory; read out what is needed, item by item if to_python() finds no room, and have that code leave \
+                    alone what it did not open";
+
 /// A sealed memfd.
 #[derive(Debug)]
 pub struct Memfd {
-    /// -1 once it is closed.
-    fd: AtomicI32,
+    file: Kept,
     length: usize,
 }
 
@@ -70,7 +74,7 @@ impl Memfd {
         }
         // SAFETY: the descriptor was just created and is owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd: AtomicI32::new(fd.into_raw_fd()), length })
+        Ok(Self { file: Kept::new(fd), length })
     }
 
     fn resize(&self, length: usize) -> Result<()> {
@@ -110,8 +114,9 @@ impl Memfd {
         let end = offset + length;
         while offset < end {
             let bytes = ZEROS.len().min(end - offset);
+            let fd = self.ours("pwrite(memfd)", offset, end - offset)?.as_raw_fd();
             // SAFETY: the buffer is valid for its length; pwrite on our own descriptor.
-            let wrote = unsafe { libc::pwrite(self.raw(), ZEROS.as_ptr().cast(), bytes, offset as libc::off_t) };
+            let wrote = unsafe { libc::pwrite(fd, ZEROS.as_ptr().cast(), bytes, offset as libc::off_t) };
             match usize::try_from(wrote) {
                 Ok(wrote) => offset += wrote,
                 Err(_) if errno() == libc::EINTR => {}
@@ -136,8 +141,9 @@ impl Memfd {
             return Err(failed(name, offset, length, errno));
         }
         loop {
+            let fd = self.ours(name, offset, length)?.as_raw_fd();
             // SAFETY: fallocate on our own descriptor; mappings of the file stay valid.
-            let rc = unsafe { libc::fallocate(self.raw(), mode, offset as libc::off_t, length as libc::off_t) };
+            let rc = unsafe { libc::fallocate(fd, mode, offset as libc::off_t, length as libc::off_t) };
             if rc == 0 {
                 return Ok(());
             }
@@ -155,30 +161,31 @@ impl Memfd {
         if let Some(errno) = inject::refusal(Call::Stat) {
             return Err(failed("fstat(memfd)", 0, 0, errno));
         }
-        // SAFETY: an all-zero stat is a valid value to be overwritten.
-        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
         // [kernel.memfd.sparse]
-        // SAFETY: `stat` outlives the call.
-        if unsafe { libc::fstat(self.raw(), &raw mut stat) } != 0 {
-            return Err(failed("fstat(memfd)", 0, 0, errno()));
+        let (id, blocks) = FileId::with_blocks(self.raw()).map_err(|errno| failed("fstat(memfd)", 0, 0, errno))?;
+        if self.file.id().is_some_and(|ours| ours != id) {
+            return Err(failed("fstat(memfd)", 0, 0, libc::EBADF));
         }
-        Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
+        Ok(blocks * 512)
     }
 
-    /// The descriptor's number, for tables that a fork handler closes; -1 once it is closed.
+    /// The descriptor's number, whatever it leads to by now; -1 once it is closed.
     #[must_use]
     pub fn raw(&self) -> RawFd {
-        // Relaxed: changes once, when nobody uses the file any more.
-        self.fd.load(Ordering::Relaxed)
+        self.file.raw()
+    }
+
+    /// The descriptor, for a call about a part of the file.
+    ///
+    /// # Errors
+    /// `EBADF`: somebody else has closed it, and the number may lead to a file of theirs.
+    pub fn ours(&self, call: &'static str, offset: usize, length: usize) -> Result<BorrowedFd<'_>> {
+        self.file.get().map_err(|errno| failed(call, offset, length, errno))
     }
 
     /// Closes the descriptor before the file is dropped. Calls fail with `EBADF` from here on.
     pub fn close(&self) {
-        let fd = self.fd.swap(-1, Ordering::Relaxed);
-        if fd >= 0 {
-            // SAFETY: ours, and taken out of the field: nobody closes it again.
-            unsafe { libc::close(fd) };
-        }
+        self.file.close();
     }
 }
 
@@ -189,6 +196,7 @@ fn failed(call: &'static str, offset: usize, length: usize, errno: i32) -> Kerne
         libc::ENOSPC | libc::ENOMEM => {
             "the machine or its memory limit (cgroup) has no memory left: free some, or raise it"
         }
+        libc::EBADF => LOST,
         _ if is_forbidden(errno) => FORBIDDEN,
         _ => "",
     };
@@ -199,15 +207,6 @@ impl AsFd for Memfd {
     /// # Panics
     /// When it is closed.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        let fd = self.raw();
-        assert!(fd >= 0, "the memfd is closed");
-        // SAFETY: open: `close` is called when nobody uses the file any more.
-        unsafe { BorrowedFd::borrow_raw(fd) }
-    }
-}
-
-impl Drop for Memfd {
-    fn drop(&mut self) {
-        self.close();
+        self.file.get().expect("the memfd is open")
     }
 }

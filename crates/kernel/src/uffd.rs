@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{DESCRIPTORS, FORBIDDEN};
+use crate::kept::FileId;
 use crate::{KernelError, Result, errno, inject, is_forbidden};
 
 const UFFD_USER_MODE_ONLY: i32 = 1;
@@ -97,6 +98,8 @@ pub struct Continued {
 #[derive(Debug)]
 pub struct Userfaultfd {
     numbers: [RawFd; 2],
+    /// The file behind both.
+    id: Option<FileId>,
     /// Which of the two is used. 2: both are lost.
     current: AtomicUsize,
 }
@@ -118,14 +121,15 @@ impl Userfaultfd {
         let spare = fd
             .try_clone()
             .map_err(|error| failed("fcntl(F_DUPFD_CLOEXEC)", 0, 0, error.raw_os_error().unwrap_or(0)))?;
-        Ok(Self { numbers: [fd.into_raw_fd(), spare.into_raw_fd()], current: AtomicUsize::new(0) })
+        let id = FileId::of(fd.as_raw_fd()).ok();
+        Ok(Self { numbers: [fd.into_raw_fd(), spare.into_raw_fd()], id, current: AtomicUsize::new(0) })
     }
 
     /// One that is connected to nothing, for kernels that are simulated.
     #[cfg(feature = "inject")]
     #[must_use]
     pub fn detached() -> Self {
-        Self { numbers: [RawFd::MAX - 1, RawFd::MAX], current: AtomicUsize::new(0) }
+        Self { numbers: [RawFd::MAX - 1, RawFd::MAX], id: None, current: AtomicUsize::new(0) }
     }
 
     /// Registers a range for missing and minor faults. Both: with minor faults alone the kernel fills a hole with
@@ -230,10 +234,15 @@ impl Userfaultfd {
 
     /// The addresses of faults that wait to be served, at most as many as there is room for. No allocation, no lock.
     pub fn read_faults(&self, addresses: &mut [usize; FAULTS_MAX]) -> usize {
+        let fd = self.raw();
+        if !FileId::is_at(self.id, fd) {
+            self.lose(fd);
+            return 0;
+        }
         let mut messages = [Message::default(); FAULTS_MAX];
         // [kernel.uffd.missing.event] [kernel.uffd.minor.event]
         // SAFETY: the buffer is valid for its length; the kernel writes whole messages.
-        let bytes = unsafe { libc::read(self.raw(), messages.as_mut_ptr().cast(), size_of_val(&messages)) };
+        let bytes = unsafe { libc::read(fd, messages.as_mut_ptr().cast(), size_of_val(&messages)) };
         let read = usize::try_from(bytes).unwrap_or(0) / size_of::<Message>();
         let faults = messages[..read].iter().filter(|message| message.event == EVENT_PAGEFAULT);
         let mut count = 0;
@@ -248,9 +257,11 @@ impl Userfaultfd {
 impl Drop for Userfaultfd {
     fn drop(&mut self) {
         for fd in &self.numbers[self.current.load(Ordering::Relaxed).min(2)..] {
-            // [kernel.uffd.close-ends-registrations] [kernel.uffd.close-wakes]
-            // SAFETY: ours, and not lost as far as we know.
-            unsafe { libc::close(*fd) };
+            if FileId::is_at(self.id, *fd) {
+                // [kernel.uffd.close-ends-registrations] [kernel.uffd.close-wakes]
+                // SAFETY: ours, and not lost.
+                unsafe { libc::close(*fd) };
+            }
         }
     }
 }

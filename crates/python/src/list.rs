@@ -256,14 +256,18 @@ impl List {
 
     /// Replaces the elements by what iterable yields, as the builtin's does when it is called again: by those of a list or tuple in one
     /// step, or by none of them.
-    #[pyo3(signature = (iterable=None, /))]
-    fn __init__(&self, py: Python<'_>, iterable: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let Some(iterable) = iterable else { return self.clear(py) };
-        if let Some(elements) = self.elements_of(py, iterable)? {
+    #[pyo3(signature = (*iterable))]
+    fn __init__(&self, py: Python<'_>, iterable: &Bound<'_, PyTuple>) -> PyResult<()> {
+        if iterable.len() > 1 {
+            let given = iterable.len();
+            return Err(PyTypeError::new_err(format!("list expected at most 1 argument, got {given}")));
+        }
+        let Some(iterable) = iterable.iter().next() else { return self.clear(py) };
+        if let Some(elements) = self.elements_of(py, &iterable)? {
             return self.replace_all(py, &elements);
         }
         self.clear(py)?;
-        self.append_all(py, iterable)
+        self.append_all(py, &iterable)
     }
 
     /// For pickle: a copy of the content as a list.

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PySlice};
+use pyo3::types::{PyList, PySlice, PyTuple};
 use subduct_heap::object::list::{self, Slice};
 
 use crate::copy_in::prepare;
@@ -17,11 +17,21 @@ use crate::list::List;
 /// iterator raises, HeapFull. Nothing has changed then.
 pub fn assign(py: Python<'_>, list: &List, slice: &Bound<'_, PySlice>, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let slice = unpack(slice)?;
+    if slice.step == 1 && is_empty_builtin(value) {
+        // Needs no room, which a full heap does not have.
+        return list.held().run_long(py, |op, object| list::delete_slice(op, object, slice));
+    }
     let from = elements(py, list, value, slice.step != 1)?;
     let assigned = list.held().run_long(py, |op, object| list::assign_slice(op, object, slice, from.handle()))?;
     assigned.map_err(|(given, wanted)| {
         PyValueError::new_err(format!("attempt to assign sequence of size {given} to extended slice of size {wanted}"))
     })
+}
+
+fn is_empty_builtin(value: &Bound<'_, PyAny>) -> bool {
+    let list = value.cast_exact::<PyList>().map(|list| list.is_empty());
+    let tuple = value.cast_exact::<PyTuple>().map(|tuple| tuple.is_empty());
+    matches!((list, tuple), (Ok(true), _) | (_, Ok(true)))
 }
 
 /// Start, stop and step of a slice.

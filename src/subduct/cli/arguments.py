@@ -171,7 +171,9 @@ def _add_soak(commands: Any) -> None:
     command = _add(commands, "soak", "churn for long and fail if anything grows", _SOAK_HELP, _SOAK_EPILOG)
     command.set_defaults(command=soak)
     _add_data_options(command, budget=_SOAK_BUDGET, limit=_SOAK_LIMIT)
-    command.add_argument("--seconds", type=_seconds, default=_SOAK_SECONDS, help="how long to churn (default: 600)")
+    command.add_argument(
+        "--seconds", type=_some_seconds, default=_SOAK_SECONDS, help="how long to churn (default: 600)"
+    )
 
 
 def _add_selftest(commands: Any) -> None:

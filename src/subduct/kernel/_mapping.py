@@ -40,6 +40,9 @@ class Mapping(_native.Span):
     there is a ValueError. An access through a memoryview that such a child inherited raises SIGSEGV.
     """
 
+    # Whether `serve()` fills its pages, at the addresses that it has.
+    _is_served = False
+
     if TYPE_CHECKING:
         # Before Python 3.12 a class shows its buffer to C only.
         def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -141,10 +144,13 @@ class Mapping(_native.Span):
 
         Moved from one multiple of 1 GiB (2 MiB) to another, the kernel swings one pointer for each GiB (2 MiB); else it moves 4 KiB
         at a time. A mapping that moves out of a reservation needs MREMAP_DONTUNMAP in either case.
+
+        ValueError without `keep_source` while `serve()` fills its pages: nobody would fill them at the new address.
         """
         checked(place)
         if keep_source:
             return type(self)(self.length, self._prot, self._flags, source=self, **place)
+        self._check_unserved()
         self._move(
             place.get("hint", 0), place.get("address"), place.get("align", 0), place.get("within"), place.get("at", 0)
         )
@@ -154,9 +160,17 @@ class Mapping(_native.Span):
         """Makes it longer or shorter, at another address if it must and may.
 
         ENOMEM where there is no room behind it and it may not move. What is new is zeros, or the file's next bytes. In a
-        reservation it can only shrink. mremap(2). O(1), or as `move`.
+        reservation it can only shrink. mremap(2). O(1), or as `move`. ValueError while `serve()` fills its pages.
         """
+        self._check_unserved()
         self._resize(whole_pages(length), may_move)
+
+    def _check_unserved(self) -> None:
+        if self._is_served:
+            raise ValueError(
+                "serve() fills the pages of this mapping where it is, and nobody would fill them elsewhere: close the server first, "
+                "or move with keep_source=True"
+            )
 
     def protect(self, prot: Prot) -> None:
         """Changes how the whole mapping may be accessed. mprotect(2). An access that is not allowed raises SIGSEGV."""

@@ -133,6 +133,7 @@ class Server:
         if self._guard is None:
             return
         _active.discard(self)
+        self.mapping._is_served = False
         guard, self._guard = self._guard, None
         # First: a thread that touches a page after nobody can fill it would keep the GIL for ever.
         with suppress(KernelError, ValueError):
@@ -153,6 +154,7 @@ class Server:
     def leave(self) -> None:
         """Lets go of everything in a child that was forked, without touching what is the parent's. Runs after each fork."""
         self._guard = None
+        self.mapping._is_served = False
         self._untold.clear()
         self.userfaultfd.close()
         # Or multiprocessing would end the server when this child ends.
@@ -188,7 +190,7 @@ def serve(
     with MINOR as well, on shared memory, for pages that the file has (`fault.event.minor`; answer with `fault.resume()`).
 
     The memory is an ordinary buffer meanwhile: memoryview and arrays over it fault, wait, and go on. A system call that is given a
-    page that was not touched yet fails with EFAULT.
+    page that was not touched yet fails with EFAULT. The mapping keeps its place and its length: `move` and `resize` raise ValueError.
 
     Only accesses through this mapping in this process are served. A process that is forked meanwhile does not have the memory (see
     `Server`); through another mapping of the same file a page that nobody filled reads as zeros.
@@ -236,6 +238,7 @@ def serve(
             undo.callback(server.close)
         # Last: another thread that touches a page before somebody can fill it would keep the GIL for ever.
         userfaultfd.register(mapping, mode=mode)
+        mapping._is_served = True
         undo.pop_all()
     return server
 

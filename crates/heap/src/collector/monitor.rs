@@ -12,12 +12,11 @@
 //!   poll forbidden    it looks for faults, too
 //! ```
 
-use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use subduct_kernel::kept::Kept;
 use subduct_kernel::uffd::{FAULTS_MAX, Userfaultfd};
 
 use crate::collector::control::{abort_on_panic, block_signals};
@@ -69,7 +68,7 @@ impl Orders {
 pub struct Monitor {
     orders: Arc<Orders>,
     /// `None` when nothing can be written to it any more.
-    bell: Mutex<Option<PipeWriter>>,
+    bell: Mutex<Option<Kept>>,
     thread: Mutex<Option<Thread>>,
 }
 
@@ -80,6 +79,7 @@ impl Monitor {
     /// When there can be no thread or pipe.
     pub fn start(shared: &Arc<Shared>, userfaultfd: Arc<Userfaultfd>) -> std::io::Result<Self> {
         let (reader, writer) = std::io::pipe()?;
+        let (reader, writer) = (Kept::new(reader.into()), Kept::new(writer.into()));
         let state = Mutex::new(State { wanted: Some(userfaultfd), ..State::default() });
         let orders = Arc::new(Orders { state, ..Orders::default() });
         let thread = {
@@ -97,7 +97,7 @@ impl Monitor {
         self.orders.is_rung.store(true, Ordering::Release);
         self.orders.changed.notify_all();
         let mut bell = lock(&self.bell);
-        if bell.as_mut().is_some_and(|writer| writer.write(&[0]).is_err()) {
+        if bell.as_ref().is_some_and(|writer| writer.write(&[0]).is_err()) {
             *bell = None;
         }
     }
@@ -128,7 +128,7 @@ impl Monitor {
 
 /// The bell, where it is heard. Kept open: a ring must not find the pipe broken, which raises SIGPIPE.
 struct Bell {
-    reader: PipeReader,
+    reader: Kept,
     /// Whether a ring wakes the monitor.
     wakes: bool,
 }
@@ -137,21 +137,21 @@ impl Bell {
     /// Waits for faults and for a ring, or for a while where one of them cannot be waited for.
     fn wait(&mut self, userfaultfd: &Userfaultfd) {
         let waited = if self.wakes {
-            userfaultfd.wait_faults(self.reader.as_raw_fd(), -1)
+            userfaultfd.wait_faults(self.reader.raw(), -1)
         } else {
             userfaultfd.wait_faults(-1, BELL_MS)
         };
         match waited {
             Ok(false) => {}
             // One byte for each ring.
-            Ok(true) => self.wakes = matches!(self.reader.read(&mut [0; 1]), Ok(1)),
+            Ok(true) => self.wakes = self.reader.read(&mut [0; 1]) == Ok(1),
             Err(_) => sleep(FAULTS),
         }
     }
 }
 
 /// The monitor's loop: one round for each descriptor.
-fn watch(mover: &Mover, orders: &Orders, reader: PipeReader) {
+fn watch(mover: &Mover, orders: &Orders, reader: Kept) {
     block_signals();
     let mut bell = Bell { reader, wakes: true };
     while let Some(userfaultfd) = orders.next() {

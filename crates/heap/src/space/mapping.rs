@@ -167,7 +167,10 @@ impl Windows {
         }
         // [kernel.mmap.fixed-replaces]
         let (memfd, offset) = self.part(start, end);
-        self.reservation.map_again(address, length, memfd.as_fd(), offset)
+        match memfd.ours("mmap(memfd)", offset, length) {
+            Ok(file) => self.reservation.map_again(address, length, file, offset),
+            Err(lost) => lost.errno,
+        }
     }
 
     /// Opens the shadow of a range of the leaves window, for building destinations.

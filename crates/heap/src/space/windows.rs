@@ -13,7 +13,7 @@
 //! about it are in `mapping.rs`.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU64;
 
 use subduct_kernel::memfd::Memfd;
@@ -89,7 +89,8 @@ impl Windows {
     /// As [`Reservation::map_file`].
     pub(super) fn map(&self, base: Base, start: u64, end: u64) -> Result<()> {
         let (memfd, offset) = self.part(start, end);
-        self.reservation.map_file(base.address(start), (end - start) as usize, memfd.as_fd(), offset)
+        let length = (end - start) as usize;
+        self.reservation.map_file(base.address(start), length, memfd.ours("mmap(memfd)", offset, length)?, offset)
     }
 
     /// The file that holds a range of one window, and where in it the range begins.

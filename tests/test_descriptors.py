@@ -1,0 +1,83 @@
+"""Code elsewhere in the process may close descriptors that are not its own, and open files under their numbers: those stay as they are."""
+
+import pytest
+
+from harness.heaps import Delivery
+from harness.process import run_program
+
+PROGRAM = """
+import os, sys, tempfile
+from subduct import Heap, KernelError
+
+def numbers():
+    # Without the one that listed the folder.
+    return {{n for n in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{{n}}")}}
+
+before = numbers()
+heap = Heap("16MiB", delivery={delivery!r})
+mine = sorted(numbers() - before)
+assert len(mine) >= 2, mine
+plain = {{i: [i, str(i) * 20, {{"n": i * 0.5}}] for i in range(3_000)}}
+heap.root["x"] = plain
+
+os.closerange(mine[0], mine[-1] + 1)
+CONTENT = os.urandom(1 << 20)
+folder = tempfile.TemporaryDirectory()
+theirs = {{}}
+for number in range(mine[0], mine[-1] + 1):
+    path = os.path.join(folder.name, str(number))
+    with open(path, "wb") as file:
+        file.write(CONTENT)
+    opened = os.open(path, os.O_RDWR)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
+    theirs[number] = path
+
+def unharmed():
+    for number, path in theirs.items():
+        assert os.path.samestat(os.fstat(number), os.stat(path)), f"{{number}} is closed, or another file"
+        with open(path, "rb") as file:
+            assert file.read() == CONTENT, f"{{number}} was written to"
+        assert os.lseek(number, 0, os.SEEK_CUR) == 0, f"{{number}} was read"
+
+{body}
+"""
+
+USE = """
+def read():
+    x = heap.root["x"]
+    return {i: [x[i][0], x[i][1], {"n": x[i][2]["n"]}] for i in x}
+
+assert read() == plain
+for i in range(0, 3_000, 2):
+    del plain[i], heap.root["x"][i]
+heap.collect()
+heap.collect()
+assert read() == plain
+unharmed()
+try:
+    heap.root["more"] = [bytes(1_000) for _ in range(10_000)]
+except KernelError as error:
+    print(error.errno, "os.closerange" in error.remedy)
+unharmed()
+assert read() == plain
+heap.verify()
+heap.close()
+unharmed()
+"""
+FORK = """
+child = os.fork()
+if child == 0:
+    unharmed()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+unharmed()
+print("forked")
+"""
+
+
+@pytest.mark.parametrize(("body", "said"), [(USE, "9 True\n"), (FORK, "forked\n")], ids=["use", "fork"])
+def test_files_under_the_numbers_of_a_heap_are_unharmed(delivery: Delivery, body: str, said: str) -> None:
+    done = run_program(PROGRAM.format(delivery=delivery, body=body))
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
