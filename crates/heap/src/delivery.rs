@@ -11,15 +11,12 @@ use crate::fault::{chain, handler};
 use crate::fork;
 use crate::options::Delivery;
 use crate::shared::Shared;
-use crate::space::layout::{WINDOW_UNIT_BYTES, Window};
-use crate::space::{Geometry, Windows};
+use crate::space::Windows;
 use crate::sync::lock;
 
 /// What a heap says that cannot be made: a call that is forbidden, or memory that may not be locked, is no accident of the moment.
-pub(crate) fn unsupported(error: KernelError, geometry: Geometry) -> Error {
+pub(crate) fn unsupported(error: KernelError, is_smallest: bool) -> Error {
     if !is_forbidden(error.errno) && error.errno != libc::EAGAIN {
-        // Windows of one unit each are the smallest: a smaller budget does not need fewer addresses.
-        let is_smallest = geometry.total_bytes() <= Window::ALL.len() as u64 * WINDOW_UNIT_BYTES;
         return if is_smallest { error } else { or_less(error) }.into();
     }
     let remedy = error.remedy.to_owned();
@@ -118,11 +115,9 @@ mod tests {
 
     #[test]
     fn a_smaller_budget_is_no_advice_where_there_is_none() {
-        let smallest = Geometry::new(4096, WINDOW_UNIT_BYTES, WINDOW_UNIT_BYTES);
-        let larger = Geometry::new(4096, WINDOW_UNIT_BYTES, 2 * WINDOW_UNIT_BYTES);
         for errno in [libc::ENOMEM, libc::EFBIG] {
-            assert!(!unsupported(refused(errno), smallest).to_string().contains("smaller budget"));
-            assert!(unsupported(refused(errno), larger).to_string().ends_with("or use a smaller budget"));
+            assert!(!unsupported(refused(errno), true).to_string().contains("smaller budget"));
+            assert!(unsupported(refused(errno), false).to_string().ends_with("or use a smaller budget"));
         }
     }
 

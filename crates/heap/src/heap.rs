@@ -20,7 +20,7 @@ use crate::mutator::{Handle, Mutator, Op, Retry, thread};
 use crate::object::{self, dict};
 use crate::options::Options;
 use crate::shared::{Roots, Shared};
-use crate::space::layout::WINDOW_UNIT_BYTES;
+use crate::space::layout::{REGION_BYTES, WINDOW_UNIT_BYTES};
 use crate::space::{Geometry, Space, Windows};
 use crate::stats::{CycleReport, Fallbacks, Stats, VerifyReport};
 use crate::sync::{Thread, is_simulated, lock, sleep, spawn, yield_now};
@@ -61,6 +61,19 @@ impl From<Error> for Stalled {
     }
 }
 
+/// Windows for a heap of these options. In whole GiBs, which a flip moves by a pointer each, where there are addresses for that.
+fn reserve(options: &Options) -> subduct_kernel::Result<Windows> {
+    let windows = |unit| {
+        let window = |budgets: u64| (budgets * options.budget_bytes).next_multiple_of(unit);
+        let geometry = Geometry::new(page_size(), window(SLOTS_WINDOW), window(LEAVES_WINDOW));
+        Windows::new(&options.name, geometry)
+    };
+    match windows(WINDOW_UNIT_BYTES) {
+        Err(refused) if refused.errno == libc::ENOMEM => windows(REGION_BYTES),
+        made => made,
+    }
+}
+
 impl Heap {
     /// A fresh, empty heap.
     ///
@@ -70,12 +83,12 @@ impl Heap {
         options.check()?;
         clock::calibrate();
         fork::watch()?;
-        let window = |budgets: u64| (budgets * options.budget_bytes).next_multiple_of(WINDOW_UNIT_BYTES);
-        let geometry = Geometry::new(page_size(), window(SLOTS_WINDOW), window(LEAVES_WINDOW));
-        let unsupported = |error| unsupported(error, geometry);
-        let windows = Windows::new(&options.name, geometry).map_err(unsupported)?;
+        let is_smallest = options.is_smallest();
+        let unsupported = |error| unsupported(error, is_smallest);
+        let windows = reserve(&options).map_err(unsupported)?;
         let (delivery, userfaultfd) = choose_delivery(options.delivery, &windows)?;
-        let mover = Mover::new(Space::new(windows, options.budget_bytes)?).map_err(unsupported)?;
+        let space = Space::new(windows, options.budget_bytes).map_err(unsupported)?;
+        let mover = Mover::new(space).map_err(unsupported)?;
         mover.space.windows.descriptors().into_iter().for_each(fork::close_in_child);
         let shared = Arc::new(Shared::new(options, delivery, mover, userfaultfd).map_err(unsupported)?);
         if membarrier::register().is_err() {

@@ -95,6 +95,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether no heap may have a smaller budget.
+    pub(crate) fn is_smallest(&self) -> bool {
+        self.budget_bytes == BUDGET_MIN
+    }
+
     /// Looks whether they are in range.
     ///
     /// # Errors

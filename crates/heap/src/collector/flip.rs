@@ -233,8 +233,10 @@ fn retire_shadow(shared: &Shared) -> Result<(), KernelError> {
     };
     for (id, region) in space.regions.iter(Window::Slots) {
         if region.resident_bytes() == 0 && region.role() == Role::Free {
-            flush(&mut slice);
             continue;
+        }
+        if slice.is_some_and(|(_, end)| end < id.start()) {
+            flush(&mut slice);
         }
         slice = Some(slice.map_or((id.start(), id.end()), |(start, _)| (start, id.end())));
         if slice.is_some_and(|(start, end)| end - start >= RETIRE_BYTES) {

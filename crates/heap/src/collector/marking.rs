@@ -27,7 +27,7 @@ pub struct Marked {
     pub live_objects: u64,
 }
 
-/// Forgets all marks. The barrier is off, so no mutator sets any.
+/// Forgets all marks, and regions that are as new then. The barrier is off, so no mutator sets any.
 pub fn clear(shared: &Shared) {
     let mover = &shared.mover;
     for window in Window::ALL {
@@ -40,6 +40,7 @@ pub fn clear(shared: &Shared) {
             }
         }
     }
+    mover.space.forget_holes();
 }
 
 /// Marks everything that is reachable when it begins. Afterwards mutators hold no chunk of a region that was in use.

@@ -152,12 +152,14 @@ impl Mover {
     }
 
     /// Makes all pages of the slots window pending again, when a move is over and nobody looks. Not before a flip, where it
-    /// would push out of the processor's caches what the pause needs: it writes four bytes for each page of the window.
+    /// would push out of the processor's caches what the pause needs: it writes four bytes for each page of a region that was used.
     pub fn reset_slots(&self) {
         let geometry = self.space.geometry();
-        // The whole window, free regions too: mutators may take them during a move.
-        let pages = geometry.pages(0, geometry.window_bytes(Window::Slots));
-        self.pages.clear(pages.start as usize..pages.end as usize);
+        // Free regions too: mutators may have taken them during the move, and given them back.
+        for (id, _) in self.space.regions.iter(Window::Slots) {
+            let pages = geometry.pages(id.start(), id.end());
+            self.pages.clear(pages.start as usize..pages.end as usize);
+        }
     }
 
     /// Makes the pages of leaf destinations pending, before a flip: in an earlier move the region may have been an ordinary

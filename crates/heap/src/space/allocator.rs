@@ -14,7 +14,7 @@ use super::limit::Limit;
 use super::region::{Region, RegionTable};
 use super::role::Role;
 use super::windows::Windows;
-use crate::memory::{self, Refused};
+use crate::memory;
 use crate::sync::{lock, point};
 
 /// Why there was no memory.
@@ -75,14 +75,12 @@ impl Space {
     /// A space in which every region is free, and nothing resident.
     ///
     /// # Errors
-    /// [`Refused`].
-    pub fn new(windows: Windows, budget_bytes: u64) -> Result<Self, Refused> {
+    /// As [`SideTable::new`](super::table::SideTable::new).
+    pub fn new(windows: Windows, budget_bytes: u64) -> subduct_kernel::Result<Self> {
         let geometry = *windows.geometry();
         let near = RegionId::of(NEAR_BUDGETS * budget_bytes).0;
-        let state = Window::ALL.map(|window| WindowState {
-            free: FreeRegions::new(geometry.regions(window).map(RegionId), near),
-            ..WindowState::default()
-        });
+        let state = Window::ALL
+            .map(|window| WindowState { free: FreeRegions::new(&geometry, window, near), ..WindowState::default() });
         let reserve_bytes = (budget_bytes / 16).clamp(2 * REGION_BYTES, 32 * REGION_BYTES).min(budget_bytes / 2);
         Ok(Self {
             windows,
@@ -281,7 +279,7 @@ impl Space {
             return Err(Shortage::Closed);
         }
         let free = &mut state[window.index()].free;
-        let first = free.last_run(count).ok_or(Shortage::Fragmented)?;
+        let first = free.last_run(&self.regions, count).ok_or(Shortage::Fragmented)?;
         for id in (0..count).map(|i| first.offset_by(i)) {
             free.remove(&self.regions, id);
             self.regions.get(id).set_head(first);
@@ -392,6 +390,21 @@ impl Space {
     #[must_use]
     pub fn room_bytes(&self, limit: Limit) -> u64 {
         self.limit_bytes(limit).saturating_sub(self.used_bytes())
+    }
+
+    /// Has regions that are as new again passed over from now on. Before marking begins, when all marks are cleared.
+    pub fn forget_holes(&self) {
+        for window in Window::ALL {
+            for (id, region) in self.regions.iter(window) {
+                if region.role() == Role::Free && region.resident_bytes() == 0 {
+                    let _state = self.lock();
+                    // Somebody may have taken it since.
+                    if self.regions.is_hole(id) {
+                        self.regions.forget(id);
+                    }
+                }
+            }
+        }
     }
 
     /// Frees a region whose objects are gone.

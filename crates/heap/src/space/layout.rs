@@ -5,8 +5,11 @@
 
 use std::ops::Range;
 
+use subduct_kernel::GIB;
+
 const REGION_SHIFT: u32 = 21;
-/// Windows are whole multiples of this: what the kernel moves by one pointer. Simulated kernels move anything.
+/// Windows are whole multiples of this where there are addresses enough: what the kernel moves by one pointer. Elsewhere they are
+/// multiples of a region, and the kernel moves a pointer for each. Simulated kernels move anything.
 pub const WINDOW_UNIT_BYTES: u64 = if cfg!(feature = "simulate") { 1 << REGION_SHIFT } else { 1 << 30 };
 /// Bytes of a region: the unit of allocation and evacuation.
 pub const REGION_BYTES: u64 = 1 << REGION_SHIFT;
@@ -117,7 +120,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Geometry for OS pages of `page_bytes` and windows of whole [`WINDOW_UNIT_BYTES`].
+    /// Geometry for OS pages of `page_bytes` and windows of whole regions.
     ///
     /// # Panics
     /// When a window is no multiple of that, or there are more pages than a page number counts.
@@ -125,7 +128,7 @@ impl Geometry {
     pub fn new(page_bytes: usize, slots_bytes: u64, leaves_bytes: u64) -> Self {
         let page_shift = page_bytes.trailing_zeros();
         assert!(page_bytes.is_power_of_two() && u64::from(page_shift) <= u64::from(REGION_SHIFT));
-        assert!((slots_bytes | leaves_bytes) & (WINDOW_UNIT_BYTES - 1) == 0, "windows are whole units");
+        assert!((slots_bytes | leaves_bytes) & (REGION_BYTES - 1) == 0, "windows are whole regions");
         assert!((slots_bytes + leaves_bytes) >> page_shift <= u64::from(u32::MAX), "too many pages");
         Self { page_shift, window_bytes: [slots_bytes, leaves_bytes] }
     }
@@ -140,6 +143,13 @@ impl Geometry {
     #[must_use]
     pub fn pages_per_region(&self) -> u32 {
         1 << (REGION_SHIFT - self.page_shift)
+    }
+
+    /// Where windows may begin: the larger, the fewer pointers a flip moves.
+    #[must_use]
+    pub fn alignment_bytes(&self) -> u64 {
+        let are_whole_units = self.window_bytes.iter().all(|bytes| bytes.is_multiple_of(GIB as u64));
+        if are_whole_units { GIB as u64 } else { REGION_BYTES }
     }
 
     /// Bytes of a window.

@@ -3,6 +3,8 @@
 #[cfg(not(loom))]
 pub mod allocator;
 #[cfg(not(loom))]
+mod bits;
+#[cfg(not(loom))]
 mod chunk;
 #[cfg(not(loom))]
 mod free;

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::bits::Bits;
 use super::layout::{Geometry, REGION_BYTES, RegionId, Window};
 use super::role::{Role, Tenure};
-use crate::memory::{self, Refused};
+use super::table::{SideTable, ZeroIsValid};
 
 /// One region. Fields are written under the space's lock or by the collector while nobody else uses the region, and
 /// read by anybody.
@@ -17,18 +18,10 @@ pub struct Region {
     head: AtomicU32,
 }
 
-impl Region {
-    fn new() -> Self {
-        Self {
-            tenure: Tenure::free(),
-            used_bytes: AtomicU32::new(0),
-            resident_bytes: AtomicU32::new(0),
-            live_bytes: AtomicU64::new(0),
-            dead_bytes: AtomicU32::new(0),
-            head: AtomicU32::new(0),
-        }
-    }
+// SAFETY: atomic integers, for which zero is a value; a role of zero is Free, that of a region that was never used; atomics are Sync.
+unsafe impl ZeroIsValid for Region {}
 
+impl Region {
     /// What the region is used for.
     #[inline]
     #[must_use]
@@ -122,29 +115,39 @@ impl Region {
     }
 }
 
-/// All regions of a heap.
+/// All regions of a heap. What it costs is what was used.
 pub struct RegionTable {
-    regions: Vec<Region>,
+    regions: SideTable<Region>,
+    sets: Box<Sets>,
     geometry: Geometry,
+}
+
+/// Sets of regions. All change under the space's lock.
+pub(super) struct Sets {
+    /// Those that may not be as new.
+    touched: Bits,
+    /// Those that are in use or have resident pages: all but the holes.
+    pub(super) filled: Bits,
+    /// Free ones with resident pages.
+    pub(super) pooled: Bits,
 }
 
 impl RegionTable {
     /// A table of free regions.
     ///
     /// # Errors
-    /// [`Refused`].
-    pub fn new(geometry: Geometry) -> Result<Self, Refused> {
-        let mut regions = Vec::new();
-        memory::reserve(&mut regions, geometry.all_regions().len())?;
-        regions.extend(geometry.all_regions().map(|_| Region::new()));
-        Ok(Self { regions, geometry })
+    /// As [`SideTable::new`].
+    pub fn new(geometry: Geometry) -> subduct_kernel::Result<Self> {
+        let end = geometry.all_regions().end;
+        let sets = Sets { touched: Bits::new(end)?, filled: Bits::new(end)?, pooled: Bits::new(end)? };
+        Ok(Self { regions: SideTable::new(end as usize)?, sets: Box::new(sets), geometry })
     }
 
     /// One region.
     #[inline]
     #[must_use]
     pub fn get(&self, id: RegionId) -> &Region {
-        &self.regions[id.index()]
+        self.regions.get(id.index())
     }
 
     /// The region that holds a byte.
@@ -154,12 +157,35 @@ impl RegionTable {
         self.get(RegionId::of(offset))
     }
 
-    /// All regions of a window, by address.
-    pub fn iter(&self, window: Window) -> impl DoubleEndedIterator<Item = (RegionId, &Region)> {
-        self.geometry.regions(window).map(|number| (RegionId(number), self.get(RegionId(number))))
+    pub(super) fn sets(&self) -> &Sets {
+        &self.sets
     }
 
-    /// All regions, by address.
+    /// Notes that a region is about to be used. Under the space's lock.
+    pub fn touch(&self, id: RegionId) {
+        self.sets.touched.insert(id.0);
+    }
+
+    /// Whether a region is free and has no resident pages. Under the space's lock.
+    pub fn is_hole(&self, id: RegionId) -> bool {
+        !self.sets.filled.contains(id.0)
+    }
+
+    /// Notes that a region is as new: free, without resident pages, marks and states of pages. Under the space's lock.
+    pub fn forget(&self, id: RegionId) {
+        self.sets.touched.remove(id.0);
+    }
+
+    /// The regions of a window that may not be as new, by address: all that are used, and those that were used lately. O(those +
+    /// regions / 64).
+    pub fn iter(&self, window: Window) -> impl Iterator<Item = (RegionId, &Region)> {
+        self.sets
+            .touched
+            .iter(self.geometry.regions(window))
+            .map(|number| (RegionId(number), self.get(RegionId(number))))
+    }
+
+    /// Those of all windows, by address.
     pub fn iter_all(&self) -> impl Iterator<Item = (RegionId, &Region)> {
         Window::ALL.into_iter().flat_map(|window| self.iter(window))
     }

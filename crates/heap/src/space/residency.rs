@@ -127,7 +127,8 @@ impl Space {
             return;
         }
         self.windows.unlock_view();
-        for (id, region) in self.regions.iter_all() {
+        for id in self.geometry().all_regions().map(RegionId) {
+            let region = self.regions.get(id);
             // With the lock: nobody makes more of the region resident meanwhile.
             let _state = self.lock();
             let resident = region.resident_bytes();
