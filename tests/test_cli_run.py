@@ -28,7 +28,7 @@ from subduct.cli import main
 
 KEYS = {
     "documents", "objects", "operations", "cycles", "pause_us", "longest_operation_us", "faults", "pages_fixed",
-    "pages_built", "pages_installed", "bytes_evacuated", "live_bytes", "resident_bytes", "budget_bytes", "delivery",
+    "pages_built", "pages_installed", "bytes_evacuated", "live_bytes", "resident_bytes", "budget_bytes", "window_unit_bytes", "delivery",
     "verified", "sample_compared",
 }  # fmt: skip
 

@@ -54,9 +54,9 @@ with Heap("16MiB") as heap:
 """
 
 
-def limit_addresses() -> None:
-    """As `ulimit -v 4194304`."""
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+def limit_addresses(gibibytes: int) -> Callable[[], None]:
+    """As `ulimit -v`, which counts in KiB."""
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (gibibytes << 30,) * 2)
 
 
 def limit_files(number: int) -> Callable[[], None]:
@@ -69,7 +69,8 @@ def surroundings() -> dict[str, Callable[[], None]]:
     column = COLUMNS.get(platform.machine())
     filters = {} if column is None else {f"no {name}": forbid(numbers[column]) for name, numbers in CALLS.items()}
     files = {f"{number} open files": limit_files(number) for number in (7, 8, 9)}
-    return {"nothing": lambda: None, "4 GiB of addresses": limit_addresses, **files, **filters}
+    addresses = {f"{number} GiB of addresses": limit_addresses(number) for number in (1, 4)}
+    return {"nothing": lambda: None, **addresses, **files, **filters}
 
 
 SURROUNDINGS = surroundings()
@@ -108,6 +109,8 @@ def test_the_doctor_says_what_heaps_do(around: str) -> None:
         assert (row["status"] in ("missing", "unknown")) is (each["problem"] is not None)
         assert (row["status"] == "unknown") is each["untried"]
         assert row["remedy"] or row["status"] == "ok"
+        smaller = "no room for windows of whole GiBs" in row["found"]
+        assert smaller is (around.endswith("GiB of addresses") and each["problem"] is None)
 
 
 def test_too_few_files_for_a_trial_say_nothing_of_heaps() -> None:

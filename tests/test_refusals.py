@@ -133,7 +133,7 @@ def test_a_verification_without_memory_names_the_limits() -> None:
         ("limit(resource.RLIMIT_DATA, 30 << 20)", "mprotect failed: Cannot allocate memory", "data (ulimit -d)"),
         ("limit(resource.RLIMIT_FSIZE, 1 << 20)", "ftruncate(memfd) failed: File too large", "ulimit -f"),
         (
-            "limit(resource.RLIMIT_AS, mapped_bytes() + (1 << 29))",
+            "limit(resource.RLIMIT_AS, mapped_bytes() + (64 << 20))",
             "mmap(PROT_NONE) failed: Cannot allocate memory",
             "address space (ulimit -v)",
         ),

@@ -31,6 +31,7 @@ MIB = 1 << 20
 
 STATS = Stats(
     budget_bytes=2048 * MIB,
+    window_unit_bytes=1024 * MIB,
     resident_bytes=700 * MIB,
     live_bytes=512 * MIB,
     live_objects=7_000_000,
@@ -275,6 +276,7 @@ def test_json_is_one_object_with_the_promised_keys() -> None:
         "live_bytes": 50 * MIB,
         "resident_bytes": 60 * MIB,
         "budget_bytes": 2048 * MIB,
+        "window_unit_bytes": 1024 * MIB,
         "delivery": "sigbus",
         "fallbacks": {
             "flips_in_pause": 0,

@@ -36,15 +36,17 @@ class Stats:
     """Figures about a heap at one moment. Counts are since the heap was made.
 
     `live_bytes` and `live_objects` are what the last cycle found; `live_estimate_bytes` is what is likely alive now, with what was
-    allocated since, and `live_bytes_max` the most it can be; `resident_bytes` is what the kernel says the heap holds; `moves` are
-    the cycles that moved objects; `faults` were accesses to pages that were not ready, `worker_pages` were made ready by the collector
-    before anybody touched them; `longest_stall_us` is the longest wait for a cycle to give memory back, of `stalls` in all,
-    `longest_operation_us` the longest time inside the heap; `rest_ms` is what marking rested to leave processors to other threads,
-    `held_back_ms` what threads slept after operations, all of them together, because they allocated faster than the collector could
-    keep up with; `fallbacks` says what went another way than planned.
+    allocated since, and `live_bytes_max` the most it can be; `resident_bytes` is what the kernel says the heap holds; `moves` are the
+    cycles that moved objects; `window_unit_bytes` is 1 GiB, or 2 MiB where `ulimit -v` or `ulimit -f` leaves no room for windows of whole
+    GiBs: then the flip moves more pointers, and takes longer; `faults` were accesses to pages that were not ready, `worker_pages` were made
+    ready by the collector before anybody touched them; `longest_stall_us` is the longest wait for a cycle to give memory back, of `stalls`
+    in all, `longest_operation_us` the longest time inside the heap; `rest_ms` is what marking rested to leave processors to other threads,
+    `held_back_ms` what threads slept after operations, all of them together, because they allocated faster than the collector could keep up
+    with; `fallbacks` says what went another way than planned.
     """
 
     budget_bytes: int
+    window_unit_bytes: int
     resident_bytes: int
     live_bytes: int
     live_objects: int

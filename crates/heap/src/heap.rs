@@ -61,7 +61,8 @@ impl From<Error> for Stalled {
     }
 }
 
-/// Windows for a heap of these options. In whole GiBs, which a flip moves by a pointer each, where there are addresses for that.
+/// Windows for a heap of these options. In whole GiBs, which a flip moves by a pointer each, where there are addresses for that, and
+/// files may be as long.
 fn reserve(options: &Options) -> subduct_kernel::Result<Windows> {
     let windows = |unit| {
         let window = |budgets: u64| (budgets * options.budget_bytes).next_multiple_of(unit);
@@ -69,7 +70,7 @@ fn reserve(options: &Options) -> subduct_kernel::Result<Windows> {
         Windows::new(&options.name, geometry)
     };
     match windows(WINDOW_UNIT_BYTES) {
-        Err(refused) if refused.errno == libc::ENOMEM => windows(REGION_BYTES),
+        Err(refused) if matches!(refused.errno, libc::ENOMEM | libc::EFBIG) => windows(REGION_BYTES),
         made => made,
     }
 }
@@ -87,8 +88,7 @@ impl Heap {
         let unsupported = |error| unsupported(error, is_smallest);
         let windows = reserve(&options).map_err(unsupported)?;
         let (delivery, userfaultfd) = choose_delivery(options.delivery, &windows)?;
-        let space = Space::new(windows, options.budget_bytes).map_err(unsupported)?;
-        let mover = Mover::new(space).map_err(unsupported)?;
+        let mover = Mover::new(Space::new(windows, options.budget_bytes)?).map_err(unsupported)?;
         mover.space.windows.descriptors().into_iter().for_each(fork::close_in_child);
         let shared = Arc::new(Shared::new(options, delivery, mover, userfaultfd).map_err(unsupported)?);
         if membarrier::register().is_err() {
@@ -375,6 +375,7 @@ impl Heap {
         let figures = lock(&shared.figures);
         Ok(Stats {
             budget_bytes: shared.options.budget_bytes,
+            window_unit_bytes: space.geometry().unit_bytes(),
             resident_bytes: shared.mover.space.resident_bytes()?,
             live_bytes: figures.live_bytes,
             live_objects: figures.live_objects,

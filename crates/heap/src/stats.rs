@@ -76,6 +76,9 @@ pub struct Fallbacks {
 pub struct Stats {
     /// Hard limit on resident bytes.
     pub budget_bytes: u64,
+    /// What the windows of memory are multiples of: 1 GiB, which a flip moves by one pointer, or 2 MiB, for which it takes as many
+    /// pointers more, where addresses or the size of files are limited.
+    pub window_unit_bytes: u64,
     /// Bytes of memory the heap's file holds, asked from the kernel.
     pub resident_bytes: u64,
     /// Bytes the last mark found alive.

@@ -225,6 +225,7 @@ fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> {
         fields,
         stats,
         budget_bytes,
+        window_unit_bytes,
         resident_bytes,
         live_bytes,
         live_objects,

@@ -313,7 +313,8 @@ def _limits(facts: Facts, surroundings: Surroundings) -> Check:
         "limits of this process",
         Status.WARN if found else Status.UNKNOWN if hidden else Status.OK,
         "; ".join(found) or f"address space and file size unlimited, {charged}",
-        "A heap reserves several times its budget in addresses, and the larger of its two memfds may grow to that size.",
+        "A heap reserves twenty times its budget in addresses, in whole GiBs if it may, and the larger of its two memfds is as long "
+        "as eight budgets.",
         MOUNT_REMEDY
         if hidden and not found
         else "ulimit -v unlimited; ulimit -f unlimited; sysctl vm.overcommit_memory=0.",

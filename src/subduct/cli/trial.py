@@ -26,6 +26,7 @@ Delivery: TypeAlias = Literal["sigbus", "thread", "software", "pause"]
 DELIVERIES: Final[tuple[Delivery, ...]] = ("sigbus", "thread", "software", "pause")
 
 _BUDGET = "16MiB"
+GIB: Final = 1 << 30
 _RECORDS = 1_600
 _LENGTH = 60
 # Of so many records one is kept: sparse regions are what a cycle empties.
@@ -58,6 +59,8 @@ class Trial:
     remedy: str = ""
     untried: bool = False
     """Whether a limit of this process kept it from being tried: then nothing is known of heaps."""
+    window_unit_bytes: int = GIB
+    """What the heap's windows were multiples of."""
     read_beside: bool = True
     """Whether a thread read the heap while the objects moved, unless there was none to be had."""
 
@@ -153,7 +156,8 @@ def _attempt(delivery: Delivery | None, lock: int) -> dict[str, Any]:
         problem = str(error.strerror).removesuffix(f"; {error.remedy}")
         if error.errno == errno.ENOMEM and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
             return _failed(
-                problem, "ulimit -v unlimited: a heap reserves several GiB of addresses, whatever its budget."
+                problem,
+                "raise ulimit -v: a heap takes addresses for twenty times its budget, and for the stacks of its threads.",
             )
         return _failed(problem, error.remedy)
     except Unsupported as error:
@@ -184,13 +188,14 @@ def _move(delivery: Delivery | None) -> dict[str, Any]:
             cycle, misread, read_beside = _collect_beside(heap, partial(_count_wrong, records, kept))
             wrong += misread
             heap.verify()
-        moved = heap.stats().bytes_evacuated
-    problem = (
-        f"{wrong} reads did not find what had been stored" if wrong else None if moved else "no cycle moved anything"
-    )
+        stats = heap.stats()
+    problem = None if stats.bytes_evacuated else "no cycle moved anything"
+    if wrong:
+        problem = f"{wrong} reads did not find what had been stored"
     return {
         "delivery": cycle.delivery,
-        "moved_bytes": moved,
+        "moved_bytes": stats.bytes_evacuated,
+        "window_unit_bytes": stats.window_unit_bytes,
         "pause_us": cycle.pause_us,
         "faults": cycle.faults,
         "fallback": cycle.fallback,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from subduct.cli.trial import DELIVERIES, Trial
+from subduct.cli.trial import DELIVERIES, GIB, Trial
 from subduct.cli.untried import untried_attempt
 from subduct.report.checks import Check, Status
 from subduct.report.units import mib
@@ -110,6 +110,8 @@ def _outcome(trial: Trial) -> str:
         how += f", because everything moved in it: {trial.fallback}"
     elif trial.delivery != "pause":
         how += f", pages that were touched before they were ready: {trial.faults}"
+    if trial.window_unit_bytes < GIB:
+        how += "; limits on addresses or files leave no room for windows of whole GiBs, so the pause is longer than it could be"
     return how if trial.read_beside else f"{how}; no thread could read it meanwhile: {_NOBODY_READ}"
 
 

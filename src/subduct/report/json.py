@@ -50,6 +50,7 @@ def report_object(report: RunReport) -> dict[str, Any]:
         "live_bytes": last.live_bytes if last else stats.live_bytes,
         "resident_bytes": last.resident_bytes if last else stats.resident_bytes,
         "budget_bytes": stats.budget_bytes,
+        "window_unit_bytes": stats.window_unit_bytes,
         "delivery": stats.delivery,
         "fallbacks": asdict(stats.fallbacks),
         "loaded": _memory(report.loaded),

@@ -14,7 +14,7 @@ use super::limit::Limit;
 use super::region::{Region, RegionTable};
 use super::role::Role;
 use super::windows::Windows;
-use crate::memory;
+use crate::memory::{self, Refused};
 use crate::sync::{lock, point};
 
 /// Why there was no memory.
@@ -75,8 +75,8 @@ impl Space {
     /// A space in which every region is free, and nothing resident.
     ///
     /// # Errors
-    /// As [`SideTable::new`](super::table::SideTable::new).
-    pub fn new(windows: Windows, budget_bytes: u64) -> subduct_kernel::Result<Self> {
+    /// [`Refused`].
+    pub fn new(windows: Windows, budget_bytes: u64) -> Result<Self, Refused> {
         let geometry = *windows.geometry();
         let near = RegionId::of(NEAR_BUDGETS * budget_bytes).0;
         let state = Window::ALL

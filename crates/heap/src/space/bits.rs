@@ -1,24 +1,25 @@
-//! A set of numbers from 0, one bit each, in a side table: what it costs is what was ever in it.
+//! A set of numbers from 0, one bit each, in zeroed memory: what it costs is what was ever in it.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::table::SideTable;
+use super::table::Zeroed;
+use crate::memory::Refused;
 
 const WORD_BITS: u32 = u64::BITS;
 
 /// The set. Changed by one thread at a time, read by any.
 pub struct Bits {
-    words: SideTable<AtomicU64>,
+    words: Zeroed<AtomicU64>,
 }
 
 impl Bits {
     /// The empty set, for numbers below `end`.
     ///
     /// # Errors
-    /// As [`SideTable::new`].
-    pub fn new(end: u32) -> subduct_kernel::Result<Self> {
-        Ok(Self { words: SideTable::new(end.div_ceil(WORD_BITS) as usize)? })
+    /// [`Refused`].
+    pub fn new(end: u32) -> Result<Self, Refused> {
+        Ok(Self { words: Zeroed::new(end.div_ceil(WORD_BITS) as usize)? })
     }
 
     /// Whether `number` is in it.
@@ -102,7 +103,7 @@ impl Bits {
     }
 
     fn at(&self, number: u32) -> &AtomicU64 {
-        self.words.get((number / WORD_BITS) as usize)
+        &self.words[(number / WORD_BITS) as usize]
     }
 
     fn word(&self, number: u32) -> u64 {

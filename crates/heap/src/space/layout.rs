@@ -145,9 +145,9 @@ impl Geometry {
         1 << (REGION_SHIFT - self.page_shift)
     }
 
-    /// Where windows may begin: the larger, the fewer pointers a flip moves.
+    /// What windows are whole multiples of, and begin at: the larger, the fewer pointers a flip moves.
     #[must_use]
-    pub fn alignment_bytes(&self) -> u64 {
+    pub fn unit_bytes(&self) -> u64 {
         let are_whole_units = self.window_bytes.iter().all(|bytes| bytes.is_multiple_of(GIB as u64));
         if are_whole_units { GIB as u64 } else { REGION_BYTES }
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::bits::Bits;
 use super::layout::{Geometry, REGION_BYTES, RegionId, Window};
 use super::role::{Role, Tenure};
-use super::table::{SideTable, ZeroIsValid};
+use super::table::{ZeroIsValid, Zeroed};
+use crate::memory::Refused;
 
 /// One region. Fields are written under the space's lock or by the collector while nobody else uses the region, and
 /// read by anybody.
@@ -117,8 +118,8 @@ impl Region {
 
 /// All regions of a heap. What it costs is what was used.
 pub struct RegionTable {
-    regions: SideTable<Region>,
-    sets: Box<Sets>,
+    regions: Zeroed<Region>,
+    sets: Sets,
     geometry: Geometry,
 }
 
@@ -136,18 +137,18 @@ impl RegionTable {
     /// A table of free regions.
     ///
     /// # Errors
-    /// As [`SideTable::new`].
-    pub fn new(geometry: Geometry) -> subduct_kernel::Result<Self> {
+    /// [`Refused`].
+    pub fn new(geometry: Geometry) -> Result<Self, Refused> {
         let end = geometry.all_regions().end;
         let sets = Sets { touched: Bits::new(end)?, filled: Bits::new(end)?, pooled: Bits::new(end)? };
-        Ok(Self { regions: SideTable::new(end as usize)?, sets: Box::new(sets), geometry })
+        Ok(Self { regions: Zeroed::new(end as usize)?, sets, geometry })
     }
 
     /// One region.
     #[inline]
     #[must_use]
     pub fn get(&self, id: RegionId) -> &Region {
-        self.regions.get(id.index())
+        &self.regions[id.index()]
     }
 
     /// The region that holds a byte.

@@ -2,11 +2,15 @@
 //!
 //! A table never faults in a registered range and needs no lock, so the fault path may use it.
 
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use subduct_kernel::memory::Reservation;
+
+use crate::memory::Refused;
 
 /// Types that are valid when all their bytes are zero, hold no pointer, and may be shared by threads.
 ///
@@ -20,6 +24,61 @@ unsafe impl ZeroIsValid for AtomicU32 {}
 unsafe impl ZeroIsValid for AtomicU16 {}
 // SAFETY: as above.
 unsafe impl ZeroIsValid for AtomicU64 {}
+
+/// An array of `T`, zero at first, for as long as anything refers to its heap: a [`SideTable`] is unmapped when the heap is closed.
+/// The C library takes a long one from the kernel, which charges it when it is touched.
+pub struct Zeroed<T> {
+    entries: NonNull<T>,
+    length: usize,
+}
+
+impl<T: ZeroIsValid> Zeroed<T> {
+    /// `length` zeroed entries.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    ///
+    /// # Panics
+    /// When there are none, or they do not fit any memory.
+    pub fn new(length: usize) -> Result<Self, Refused> {
+        const { assert!(!std::mem::needs_drop::<T>()) };
+        let layout = Self::layout(length);
+        assert!(layout.size() > 0, "a table without entries");
+        // SAFETY: the layout has a size.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let entries = NonNull::new(memory.cast::<T>()).ok_or(Refused { bytes: layout.size() as u64 })?;
+        Ok(Self { entries, length })
+    }
+}
+
+impl<T> Zeroed<T> {
+    fn layout(length: usize) -> Layout {
+        Layout::array::<T>(length).expect("a table that fits the address space")
+    }
+}
+
+impl<T: ZeroIsValid> Deref for Zeroed<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the memory has that length and alignment, lives as long as `self`, and was zeroed; `ZeroIsValid` makes that valid,
+        // shareable Ts.
+        unsafe { std::slice::from_raw_parts(self.entries.as_ptr(), self.length) }
+    }
+}
+
+impl<T> Drop for Zeroed<T> {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with this layout, and nobody refers to it any more. `new` takes only types that need no drop.
+        unsafe { dealloc(self.entries.as_ptr().cast(), Self::layout(self.length)) };
+    }
+}
+
+// SAFETY: it owns its memory, and hands out shared references only, to types that threads may share.
+unsafe impl<T: ZeroIsValid> Send for Zeroed<T> {}
+// SAFETY: as above.
+unsafe impl<T: ZeroIsValid> Sync for Zeroed<T> {}
 
 /// An array of `T`, zero at first.
 pub struct SideTable<T> {

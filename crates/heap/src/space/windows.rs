@@ -64,7 +64,7 @@ impl Windows {
         let create = Memfd::new;
         let memfd = |window| create(name, geometry.window_bytes(window) as usize);
         let memfds = [memfd(Window::Slots)?, memfd(Window::Leaves)?];
-        let reservation = Reservation::new(2 * total, geometry.alignment_bytes() as usize)?;
+        let reservation = Reservation::new(2 * total, geometry.unit_bytes() as usize)?;
         #[cfg(feature = "simulate")]
         let simulated = crate::simulator::scheduler::is_running()
             .then(|| crate::simulator::kernel::Pages::new(geometry.total_bytes(), geometry.page_bytes()));
