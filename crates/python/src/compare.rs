@@ -352,6 +352,9 @@ impl<'a, 'py> Walk<'a, 'py> {
                 Some(source) => self.same_kind(left, source.kind(), Side::Python(right)),
                 None => self.proxy_equals(left, &right),
             },
+            (Child::Long(_), _) | (_, Right::Ours(Child::Long(_)) | Right::Theirs(Child::Long(_))) => {
+                unreachable!("what is compared is copied")
+            }
             (_, Right::Ours(_) | Right::Theirs(_)) => Ok(false),
         }
     }

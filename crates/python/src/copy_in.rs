@@ -20,6 +20,7 @@ use crate::heap::NativeHeap;
 use crate::held::Held;
 use crate::incoming::{Incoming, Taken, is_container, take};
 use crate::keys::{self, KeyIn};
+use crate::long;
 use crate::path;
 use crate::reader::{Piece, Reader, Source};
 use crate::scratch::{Node, Scratch, with_handle};
@@ -52,10 +53,10 @@ impl Prepared {
         put: impl FnOnce(&mut Op<'_>, &Scalar<'_>) -> Result<T, Retry>,
     ) -> Result<T, Retry> {
         match self {
-            Self::Scalar(scalar) => put(op, &scalar.scalar()),
+            Self::Scalar(scalar) => put(op, &scalar.scalar()).inspect(|_| scalar.note_placed()),
             Self::Leaf(leaf) => {
                 let object = leaf.build(op, None)?;
-                with_handle(op, object, |op, handle| put(op, &Scalar::Object(handle)))
+                with_handle(op, object, |op, handle| put(op, &Scalar::Object(handle))).inspect(|_| leaf.note_placed())
             }
             Self::Built(held) => put(op, &Scalar::Object(held.handle())).inspect(|_| held.note_placed()),
         }
@@ -68,7 +69,7 @@ impl Prepared {
     pub fn hold(self, py: Python<'_>, heap: &Py<NativeHeap>) -> PyResult<Held> {
         match self {
             Self::Scalar(_) => unreachable!("only containers are held"),
-            Self::Leaf(leaf) => Held::make(py, heap, |op| leaf.build(op, None)),
+            Self::Leaf(leaf) => Held::make(py, heap, |op| leaf.build(op, None)).inspect(|_| leaf.note_placed()),
             Self::Built(held) => Ok(held.published()),
         }
     }
@@ -81,7 +82,7 @@ impl Prepared {
 /// handler raises.
 pub fn prepare(py: Python<'_>, heap: &Py<NativeHeap>, value: &Bound<'_, PyAny>) -> PyResult<Prepared> {
     match take(heap, value)? {
-        Taken::Scalar(scalar) => Ok(Prepared::Scalar(scalar)),
+        Taken::Scalar(scalar) => long::copied_in(py, heap, scalar).map(Prepared::Scalar),
         Taken::Container(source) => {
             let copy = DeepCopy::new(py, heap, value);
             match copy.leaf(&source)? {
@@ -116,9 +117,20 @@ impl Leaf {
         }
         Ok(object)
     }
+
+    /// Notes that the container was stored, and with it what it holds.
+    fn note_placed(&self) {
+        self.values.iter().for_each(Item::note_placed);
+    }
 }
 
 impl Item {
+    fn note_placed(&self) {
+        if let Self::Scalar(scalar) = self {
+            scalar.note_placed();
+        }
+    }
+
     fn with_scalar<T>(
         &self,
         op: &mut Op<'_>,
@@ -175,6 +187,15 @@ impl Link {
         match &self.value {
             Planned::Leaf(leaf, _) => leaf.values.len() + 1,
             _ => 1,
+        }
+    }
+
+    /// Notes that it was stored.
+    fn note_placed(&self) {
+        match &self.value {
+            Planned::Item(item) => item.note_placed(),
+            Planned::Leaf(leaf, _) => leaf.note_placed(),
+            Planned::Open(..) => {}
         }
     }
 
@@ -265,7 +286,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
         for value in &piece.values {
             let key = keys.next().map(|key| self.key(key)).transpose()?;
             let value = match take(self.heap, value)? {
-                Taken::Scalar(scalar) => Planned::Item(Item::Scalar(scalar)),
+                Taken::Scalar(scalar) => Planned::Item(Item::Scalar(long::copied_in(self.py, self.heap, scalar)?)),
                 Taken::Container(source) => self.plan_container(source, frames)?,
                 Taken::Foreign => return Err(path::foreign(self.top, value)),
                 Taken::Unstorable => return Err(path::unstorable(self.top, value)),
@@ -306,7 +327,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
             values.push(match self.memo.get(&address(value)) {
                 Some(node) => Item::Node(*node),
                 None => match take(self.heap, value)? {
-                    Taken::Scalar(scalar) => Item::Scalar(scalar),
+                    Taken::Scalar(scalar) => Item::Scalar(long::copied_in(self.py, self.heap, scalar)?),
                     Taken::Foreign => return Err(path::foreign(self.top, value)),
                     Taken::Container(_) | Taken::Unstorable => return Err(path::unstorable(self.top, value)),
                 },
@@ -346,6 +367,7 @@ impl<'a, 'py> DeepCopy<'a, 'py> {
                 let mut stored = 0;
                 while let Some(link) = links.get(done).filter(|_| stored < OPERATION_MAX) {
                     link.store(op, scratch, parent, first + done)?;
+                    link.note_placed();
                     stored += link.weight();
                     done += 1;
                 }

@@ -10,11 +10,12 @@ use subduct_heap::object::{Kind, tuple};
 
 use crate::cpython;
 use crate::held::Held;
+use crate::long;
 use crate::names::Names;
 use crate::outgoing::to_object;
 use crate::scratch::Visited;
 use crate::turn::{self, Turn};
-use crate::walk::{Child, Container, Cursor, Item, Progress};
+use crate::walk::{Child, Container, Cursor, Item, Long, Progress};
 
 /// Items read in one operation.
 const PIECE: usize = 128;
@@ -32,7 +33,7 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
     let mut visited = Visited::new(heap.core(), &[held.handle()]);
     let top = Target::new(py, kind, tuple_len)?;
     let mut objects = vec![top.to_any()];
-    let mut frames = vec![Frame { cursor: Cursor::new(0, kind), target: top, filled: 0 }];
+    let mut frames = vec![Frame { cursor: Cursor::new(0, kind).leaving_long(), target: top, filled: 0 }];
     let (mut items, mut names, mut turn) = (Vec::new(), Names::new(), Turn::new());
     while let Some(frame) = frames.last_mut() {
         turn.pass(py)?;
@@ -42,12 +43,23 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
         for Item { key, child } in items.drain(..) {
             let value = match child {
                 Child::Scalar(value) => to_object(py, held.heap(), value)?,
+                Child::Long(Long { node, kind, len, is_new: true }) => {
+                    let leaf = Held::make(py, held.heap(), |op| visited.get(op, node))?;
+                    let value = long::copied_out(py, &leaf, kind, len)?;
+                    debug_assert_eq!(node, objects.len(), "numbers are given in order");
+                    turn::push(&mut objects, value.clone())?;
+                    value
+                }
+                Child::Long(Long { node, .. }) => objects[node].clone(),
                 Child::Container(Container { node, kind, tuple_len, is_new: true }) => {
                     let target = Target::new(py, kind, tuple_len)?;
                     debug_assert_eq!(node, objects.len(), "numbers are given in order");
                     turn::push(&mut objects, target.to_any())?;
                     let value = target.to_any();
-                    turn::push(&mut deeper, Frame { cursor: Cursor::new(node, kind), target, filled: 0 })?;
+                    turn::push(
+                        &mut deeper,
+                        Frame { cursor: Cursor::new(node, kind).leaving_long(), target, filled: 0 },
+                    )?;
                     value
                 }
                 Child::Container(Container { node, .. }) => objects[node].clone(),

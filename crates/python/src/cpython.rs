@@ -1,6 +1,7 @@
 //! The calls into CPython that PyO3 has no safe form for.
 
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -172,6 +173,43 @@ pub fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> 
     let length = isize::try_from(bytes.len())?;
     // SAFETY: as for `text`.
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+}
+
+/// New bytes of a known length, which `fill` hands over piece after piece, without the GIL.
+///
+/// # Errors
+/// MemoryError; the inner error is that of `fill`.
+///
+/// # Panics
+/// When `fill` gives more, or returns without an error and gave fewer.
+pub fn bytes_from<E: Send>(
+    py: Python<'_>,
+    length: usize,
+    fill: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), E> + Send,
+) -> PyResult<Result<Bound<'_, PyAny>, E>> {
+    let size = isize::try_from(length)?;
+    // SAFETY: as for `int`. Without a source the content is not initialised: see below.
+    let made = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size))? };
+    // SAFETY: `made` is a bytes object that only this function knows, and has room for `length` bytes, of which nobody expects a value:
+    // they are only written here. It is not given away unless all were.
+    let mut rest: &mut [MaybeUninit<u8>] =
+        unsafe { std::slice::from_raw_parts_mut(ffi::PyBytes_AS_STRING(made.as_ptr()).cast_mut().cast(), length) };
+    let filled = py.detach(|| {
+        let filled = fill(&mut |piece| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(piece.len());
+            // SAFETY: both are as long; a piece of Rust's cannot overlap what only this function refers to.
+            unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), now.as_mut_ptr().cast(), piece.len()) };
+            rest = later;
+        });
+        filled.map(|()| rest.is_empty())
+    });
+    Ok(match filled {
+        Ok(is_full) => {
+            assert!(is_full, "fewer than {length} bytes");
+            Ok(made)
+        }
+        Err(error) => Err(error),
+    })
 }
 
 /// A new empty dict.

@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyDict, PyGenericAlias, PyString, PyTuple, PyType};
-use subduct_heap::object::{dict, outgoing};
+use subduct_heap::object::dict;
 
 use crate::compare;
 use crate::constant::{Constant, name};
@@ -14,7 +14,7 @@ use crate::held::{self, Held};
 use crate::incoming;
 use crate::iterate::{DictIterator, Part};
 use crate::keys::{self, KeyOut};
-use crate::outgoing::{Read, proxy, to_object};
+use crate::outgoing::{Read, proxy};
 use crate::pickle;
 use crate::repr;
 use crate::transfer;
@@ -54,8 +54,8 @@ impl Dict {
         if keys::plain(key).is_none() && self.held.run(py, dict::len)? == 0 {
             return Ok(None);
         }
-        let taken = keys::look_up(key, |key| self.held.run(py, |op, object| dict::take(op, object, key, outgoing)))?;
-        taken.flatten().map(|value| to_object(py, self.held.heap(), value)).transpose()
+        let taken = keys::look_up(key, |key| self.held.run(py, |op, object| dict::take(op, object, key, Read::of)))?;
+        taken.flatten().map(|value| value.into_object(py, self.held.heap())).transpose()
     }
 
     fn insert(&self, py: Python<'_>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -326,10 +326,10 @@ impl Dict {
     /// Removes the entry that was inserted last and returns it as (key, value); KeyError if there is none. O(1).
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let taken = self.held.run(py, |op, object| {
-            dict::take_last(op, object, |op, key, value| Ok((KeyOut::read(op, key)?, outgoing(op, value)?)))
+            dict::take_last(op, object, |op, key, value| Ok((KeyOut::read(op, key)?, Read::of(op, value)?)))
         })?;
         let (key, value) = taken.ok_or_else(|| PyKeyError::new_err("popitem(): dictionary is empty"))?;
-        let value = to_object(py, self.held.heap(), value)?;
+        let value = value.into_object(py, self.held.heap())?;
         Ok((key.into_object(py, self.held.heap())?, value))
     }
 
@@ -351,11 +351,11 @@ impl Dict {
                 default.place(op, |op, default| {
                     let object = op.handle_get(self.held.handle());
                     let value = dict::get_or_insert(op, object, key, default)?;
-                    outgoing(op, value)
+                    Read::of(op, value)
                 })
             })
         })?;
-        to_object(py, self.held.heap(), value)
+        value.into_object(py, self.held.heap())
     }
 
     /// Updates from a mapping or an iterable of pairs, and from keywords. From a dict or Dict and from the keywords all of it or nothing,

@@ -21,8 +21,8 @@ pub struct Held {
 
 /// What the heap wants to know of an object that no user has seen: whether it is stored by now, or garbage.
 struct Private {
-    /// Bytes that the thread had allocated before the object was made.
-    began_bytes: u64,
+    /// Bytes that the thread had allocated before the object was made; `None` where its being garbage counts as any release does.
+    began_bytes: Option<u64>,
     is_placed: AtomicBool,
 }
 
@@ -53,7 +53,17 @@ impl Held {
     ) -> PyResult<Self> {
         let began_bytes = heap.get().core().allocated_here_bytes();
         let made = Self::make(py, heap, make)?;
-        Ok(made.with(Some(Private { began_bytes, is_placed: AtomicBool::new(false) })))
+        Ok(made.with(Some(Private { began_bytes: Some(began_bytes), is_placed: AtomicBool::new(false) })))
+    }
+
+    /// As [`Held::make_private`], for a part of what is about to be stored.
+    pub fn make_for_storing(
+        py: Python<'_>,
+        heap: &Py<NativeHeap>,
+        make: impl FnMut(&mut Op<'_>) -> Result<Ref, Retry> + Send,
+    ) -> PyResult<Self> {
+        let made = Self::make(py, heap, make)?;
+        Ok(made.with(Some(Private { began_bytes: None, is_placed: AtomicBool::new(false) })))
     }
 
     /// The same for users to see.
@@ -126,12 +136,12 @@ impl Drop for Held {
     fn drop(&mut self) {
         let heap = self.heap.get().core();
         match &self.private {
-            None => heap.drop_handle(self.handle),
             Some(private) if private.is_placed.load(Ordering::Relaxed) => heap.drop_private(self.handle, 0),
-            Some(private) => {
-                let failed_bytes = heap.allocated_here_bytes().saturating_sub(private.began_bytes);
+            Some(Private { began_bytes: Some(began_bytes), .. }) => {
+                let failed_bytes = heap.allocated_here_bytes().saturating_sub(*began_bytes);
                 heap.drop_private(self.handle, failed_bytes);
             }
+            Some(Private { began_bytes: None, .. }) | None => heap.drop_handle(self.handle),
         }
     }
 }

@@ -10,7 +10,7 @@ use subduct_heap::object::{Key, Scalar};
 use crate::constant::name;
 use crate::cpython;
 use crate::heap::NativeHeap;
-use crate::held;
+use crate::held::{self, Held};
 use crate::number;
 use crate::reader::Source;
 
@@ -33,6 +33,8 @@ pub enum Incoming {
     Surrogates(Box<PyBackedBytes>),
     /// Bytes.
     Bytes(Box<PyBackedBytes>),
+    /// A long value that was copied in already, for this to be stored.
+    Leaf(Box<Held>),
     /// A container that is in the heap already, and the proxy that keeps it there.
     Object(Handle, #[expect(dead_code, reason = "keeps the handle valid")] Py<PyAny>),
 }
@@ -49,7 +51,15 @@ impl Incoming {
             Self::Str(text) => Scalar::Str(text.as_bytes()),
             Self::Surrogates(bytes) => Scalar::Str(bytes),
             Self::Bytes(bytes) => Scalar::Bytes(bytes),
+            Self::Leaf(held) => Scalar::Object(held.handle()),
             Self::Object(handle, _) => Scalar::Object(*handle),
+        }
+    }
+
+    /// Notes that the value was stored.
+    pub fn note_placed(&self) {
+        if let Self::Leaf(held) = self {
+            held.note_placed();
         }
     }
 

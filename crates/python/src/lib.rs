@@ -33,6 +33,7 @@ mod index;
 mod iterate;
 mod keys;
 mod list;
+mod long;
 mod measure;
 mod names;
 mod number;

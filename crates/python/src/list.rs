@@ -5,8 +5,8 @@ use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyGenericAlias, PyList, PyTuple, PyType};
 use subduct_heap::Retry;
+use subduct_heap::object::Kind;
 use subduct_heap::object::list::{self, Slice};
-use subduct_heap::object::{Kind, outgoing};
 
 use crate::compare;
 use crate::copy_in::prepare;
@@ -15,7 +15,7 @@ use crate::cpython::{self, type_name};
 use crate::held::{self, Held};
 use crate::index::{self, Index, Position, resolve};
 use crate::iterate::SequenceIterator;
-use crate::outgoing::{Read, to_object};
+use crate::outgoing::Read;
 use crate::pickle;
 use crate::repr;
 use crate::search;
@@ -333,10 +333,10 @@ impl List {
         let value = self.held.run_long(py, |op, object| {
             let len = list::len(op, object)?;
             let Some(at) = resolve(index.0, len) else { return Ok(Err(len)) };
-            Ok(taken(list::take(op, object, at, |op, value| outgoing(op, value).map(Some)))?.ok_or(len))
+            Ok(taken(list::take(op, object, at, |op, value| Read::of(op, value).map(Some)))?.ok_or(len))
         })?;
         match value {
-            Ok(value) => to_object(py, self.held.heap(), value),
+            Ok(value) => value.into_object(py, self.held.heap()),
             Err(0) => Err(PyIndexError::new_err("pop from empty list")),
             Err(_) => Err(out_of_range("pop index")),
         }

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
+use subduct_heap::object::long::stored;
 use subduct_heap::object::{Kind, Outgoing, Value, View, outgoing};
 use subduct_heap::{Op, Retry};
 
@@ -10,6 +11,7 @@ use crate::dict::Dict;
 use crate::heap::NativeHeap;
 use crate::held::Held;
 use crate::list::List;
+use crate::long;
 use crate::number;
 use crate::tuple::Tuple;
 
@@ -36,25 +38,43 @@ pub enum Read {
     Immediate(Value),
     /// A copy of an object, or a handle to one.
     Object(Outgoing),
+    /// A value that is yet to be copied.
+    Long(long::Found),
 }
 
 impl Read {
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// [`Retry`] when there is no room for a handle, or no memory for a copy.
+    #[inline]
+    pub fn of(op: &mut Op<'_>, value: Value) -> Result<Self, Retry> {
+        if !value.is_ref() {
+            return Ok(Self::Immediate(value));
+        }
+        match stored(op, value) {
+            None => outgoing(op, value).map(Self::Object),
+            Some(found) => long::Found::new(op, found).map(Self::Long),
+        }
+    }
+
     /// Reads a value into `into`, in place: a value of this size is better not moved.
     ///
     /// # Errors
-    /// [`Retry`] when there is no room for a handle.
+    /// As [`Read::of`].
     pub fn into_slot(op: &mut Op<'_>, value: Value, into: &mut Option<Self>) -> Result<(), Retry> {
-        *into = Some(if value.is_ref() { Self::Object(outgoing(op, value)?) } else { Self::Immediate(value) });
+        *into = Some(Self::of(op, value)?);
         Ok(())
     }
 
     /// The Python value.
     ///
     /// # Errors
-    /// MemoryError.
+    /// MemoryError; HeapClosed for one that is yet to be copied.
     pub fn into_object<'py>(self, py: Python<'py>, heap: &Py<NativeHeap>) -> PyResult<Bound<'py, PyAny>> {
         let value = match self {
             Self::Object(value) => return to_object(py, heap, value),
+            Self::Long(found) => return found.into_object(py, heap),
             Self::Immediate(value) => value,
         };
         Ok(match value.view() {
@@ -86,7 +106,10 @@ pub fn proxy(py: Python<'_>, kind: Kind, held: Held) -> PyResult<Bound<'_, PyAny
 }
 
 /// A str from UTF-8, or from WTF-8 where it has lone surrogates.
-fn string<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+///
+/// # Errors
+/// MemoryError.
+pub fn string<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return cpython::text(py, text);
     }

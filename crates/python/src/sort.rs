@@ -4,12 +4,11 @@ use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use subduct_heap::object::list::{self, Slice};
-use subduct_heap::object::outgoing;
 
 use crate::constant::name;
 use crate::held::Held;
 use crate::list::List;
-use crate::outgoing::to_object;
+use crate::outgoing::Read;
 use crate::transfer;
 use crate::turn::Turn;
 
@@ -82,10 +81,10 @@ fn snapshot(py: Python<'_>, list: &List) -> PyResult<(Held, u64)> {
 
 fn element<'py>(py: Python<'py>, list: &Held, i: usize) -> PyResult<Bound<'py, PyAny>> {
     let value = list.run(py, |op, object| match list::get(op, object, i)? {
-        Some(value) => outgoing(op, value),
+        Some(value) => Read::of(op, value),
         None => unreachable!("nobody else knows this list"),
     })?;
-    to_object(py, list.heap(), value)
+    value.into_object(py, list.heap())
 }
 
 /// The positions of `keys`, in the order that sorts them.

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use subduct_heap::memory;
-use subduct_heap::object::{Key, Kind, Outgoing, Ref, Value, dict, outgoing, tuple};
+use subduct_heap::object::{Key, Kind, Outgoing, Ref, Value, dict, long, outgoing, tuple};
 use subduct_heap::{Op, Retry};
 
 use crate::heap::NativeHeap;
@@ -14,8 +14,23 @@ use crate::transfer::{element, length};
 pub enum Child {
     /// A scalar.
     Scalar(Outgoing),
+    /// A value that is yet to be copied, for a cursor that leaves long ones where they are.
+    Long(Long),
     /// A container.
     Container(Container),
+}
+
+/// A long value, as its container shows it.
+#[derive(Clone, Copy)]
+pub struct Long {
+    /// Its number.
+    pub node: Node,
+    /// What it is.
+    pub kind: Kind,
+    /// Its length.
+    pub len: usize,
+    /// Whether it was met for the first time.
+    pub is_new: bool,
 }
 
 /// A container, as its parent shows it.
@@ -50,6 +65,8 @@ pub struct Cursor {
     len: Option<usize>,
     /// How often a dict was laid out anew before it was read to its end.
     restarts: u32,
+    /// Whether long values get a number instead of being copied.
+    leaves_long: bool,
 }
 
 /// Restarts after which pieces grow no more: they hold any dict by then.
@@ -71,7 +88,12 @@ pub enum Progress {
 impl Cursor {
     /// At the start of a container.
     pub fn new(node: Node, kind: Kind) -> Self {
-        Self { node, kind, position: 0, generation: None, len: None, restarts: 0 }
+        Self { node, kind, position: 0, generation: None, len: None, restarts: 0, leaves_long: false }
+    }
+
+    /// Leaves long values where they are.
+    pub fn leaving_long(self) -> Self {
+        Self { leaves_long: true, ..self }
     }
 
     /// Adds the next items to `items`, up to `most` in all, and twice as many after each restart: other threads may lay a dict out anew
@@ -122,7 +144,7 @@ impl Cursor {
                 return Ok(self.restart());
             }
             let Some((next, key, value)) = found else { return Ok(Progress::End) };
-            let child = child(op, visited, value)?;
+            let child = if self.leaves_long { long_or_child(op, visited, value)? } else { child(op, visited, value)? };
             memory::push(items, Item { key, child })?;
             self.position = next;
         }
@@ -159,14 +181,25 @@ impl Cursor {
     }
 }
 
+/// As [`child`], for a cursor that leaves long values where they are.
+fn long_or_child(op: &mut Op<'_>, visited: &mut Visited<'_>, value: Value) -> Result<Child, Retry> {
+    let Some((kind, leaf, len)) = long::stored(op, value) else { return child(op, visited, value) };
+    let (node, is_new) = number(visited.meet(op, leaf)?);
+    Ok(Child::Long(Long { node, kind, len, is_new }))
+}
+
+fn number(met: Met) -> (Node, bool) {
+    match met {
+        Met::New(node) => (node, true),
+        Met::Before(node) => (node, false),
+    }
+}
+
 /// A stored value as an item. Addresses have to be current; they may not be any more afterwards.
 fn child(op: &mut Op<'_>, visited: &mut Visited<'_>, value: Value) -> Result<Child, Retry> {
     let Some((kind, object)) = container(op, value) else { return outgoing(op, value).map(Child::Scalar) };
     let tuple_len = if kind == Kind::Tuple { tuple::len(op, object) } else { 0 };
-    let (node, is_new) = match visited.meet(op, object)? {
-        Met::New(node) => (node, true),
-        Met::Before(node) => (node, false),
-    };
+    let (node, is_new) = number(visited.meet(op, object)?);
     Ok(Child::Container(Container { node, kind, tuple_len, is_new }))
 }
 

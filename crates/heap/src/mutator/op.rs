@@ -7,6 +7,7 @@ mod barrier;
 mod hold;
 mod lock;
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use subduct_kernel::signal;
@@ -302,14 +303,35 @@ impl<'h> Op<'h> {
         self.shared.mover.space.windows.bytes(self.raw_start(object), header.raw_len())
     }
 
+    /// Some bytes of an immutable leaf.
+    ///
+    /// # Panics
+    /// When it does not have them.
+    #[must_use]
+    pub fn raw_range(&self, object: Ref, range: Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.header(object).raw_len());
+        let start = self.raw_start(object) + range.start as u64;
+        self.touch(start, range.len() as u64);
+        self.shared.mover.space.windows.bytes(start, range.len())
+    }
+
     /// Writes the bytes of a leaf that this operation allocated.
     ///
     /// # Panics
     /// When they are more than the leaf has.
     pub fn write_raw(&mut self, object: Ref, bytes: &[u8]) {
-        assert!(bytes.len() <= self.header(object).raw_len());
-        self.touch(self.raw_start(object), bytes.len() as u64);
-        self.shared.mover.space.windows.write_bytes(self.raw_start(object), bytes);
+        self.write_raw_at(object, 0, bytes);
+    }
+
+    /// Writes bytes of a leaf that only this thread knows, from its byte `start` on.
+    ///
+    /// # Panics
+    /// When they are more than the leaf has.
+    pub fn write_raw_at(&mut self, object: Ref, start: usize, bytes: &[u8]) {
+        assert!(start.checked_add(bytes.len()).is_some_and(|end| end <= self.header(object).raw_len()));
+        let start = self.raw_start(object) + start as u64;
+        self.touch(start, bytes.len() as u64);
+        self.shared.mover.space.windows.write_bytes(start, bytes);
     }
 
     /// A word of an object's raw part.

@@ -5,6 +5,7 @@ pub mod header;
 mod intern;
 mod key;
 pub mod list;
+pub mod long;
 mod number;
 mod outgoing;
 mod pieces;

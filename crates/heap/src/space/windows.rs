@@ -218,7 +218,7 @@ impl Windows {
     pub fn write_bytes(&self, offset: u64, source: &[u8]) {
         self.check(self.view(), offset, source.len() as u64);
         // SAFETY: inside the view (checked), mapped, and part of an object that is not published yet (callers write
-        // leaves they just allocated), so nobody reads it; a slice cannot overlap it, since no safe reference
+        // leaves that only they know), so nobody reads it; a slice cannot overlap it, since no safe reference
         // to unpublished memory exists.
         unsafe {
             std::ptr::copy_nonoverlapping(source.as_ptr(), self.view().address(offset) as *mut u8, source.len());
