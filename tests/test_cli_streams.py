@@ -76,7 +76,7 @@ def test_soak_says_what_it_needs_where_there_is_no_proc(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.modules[soak.__module__], "_PROCESS", tmp_path / "proc")
-    assert main(["soak", str(data), "--seconds", "0"]) == 2
+    assert main(["soak", str(data), "--seconds", "1"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.endswith("proc, which cannot be read: No such file or directory; mount /proc\n")
