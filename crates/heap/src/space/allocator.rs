@@ -138,6 +138,17 @@ impl Space {
         Ok(id)
     }
 
+    /// As [`Space::take`], for chunks. What is resident of a pooled region counts as used from now on: where that would be more than users
+    /// of this limit may have, it begins anew, and becomes resident again as far as they may. `[inv.budget.pool]`
+    fn take_within(&self, state: &mut [WindowState; 2], window: Window, limit: Limit) -> Result<RegionId, Shortage> {
+        let id = self.take(state, window, Role::Small)?;
+        let used_bytes = self.charged_bytes().saturating_sub(Self::pooled_bytes(state));
+        if self.regions.get(id).resident_bytes() > 0 && used_bytes > self.limit_bytes(limit) {
+            self.punch(id).inspect_err(|_| self.put_back(state, id))?;
+        }
+        Ok(id)
+    }
+
     /// Puts a region that was just taken back where it came from.
     pub(super) fn put_back(&self, state: &mut [WindowState; 2], id: RegionId) {
         self.regions.get(id).set_role(Role::Free);
@@ -171,7 +182,7 @@ impl Space {
         if self.is_over(state, limit) {
             return Err(Shortage::Budget);
         }
-        let id = self.current_with_room(state, window, least)?;
+        let id = self.current_with_room(state, window, least, limit)?;
         let used = self.regions.get(id).used_bytes();
         let bytes = wanted.max(least).min(REGION_BYTES - used);
         let made = self.populate(state, id, used + bytes, limit);
@@ -203,6 +214,7 @@ impl Space {
         state: &mut [WindowState; 2],
         window: Window,
         least: u64,
+        limit: Limit,
     ) -> Result<RegionId, Shortage> {
         let room = |id: RegionId| REGION_BYTES - self.regions.get(id).used_bytes();
         let lists = &mut state[window.index()];
@@ -217,7 +229,7 @@ impl Space {
         }
         let id = match lists.partial.iter().position(|id| room(*id) >= least) {
             Some(position) => lists.partial.swap_remove(position),
-            None => self.take(state, window, Role::Small)?,
+            None => self.take_within(state, window, limit)?,
         };
         state[window.index()].current = Some(id);
         Ok(id)

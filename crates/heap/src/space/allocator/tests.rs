@@ -39,3 +39,22 @@ fn a_pool_is_trimmed_beside_those_who_take_from_it() {
     assert_eq!((space.charged_bytes(), space.used_bytes()), (0, 0));
     assert_eq!(space.windows.resident_bytes().unwrap(), 0);
 }
+
+/// A pool that a compaction with the reserve has left behind, all of it resident: no more of it is used than mutators may use.
+#[test]
+fn a_pool_larger_than_what_mutators_may_use_gives_them_no_more() {
+    let geometry = Geometry::new(subduct_kernel::page_size(), 1 << 30, 1 << 30);
+    let windows = Windows::new("subduct-test-pool", geometry).unwrap();
+    let space = Space::new(windows, 16 << 20).unwrap();
+    let regions: Vec<_> =
+        (0..8).map(|_| space.take_destination(Window::Leaves, REGION_BYTES).expect("a part of the budget")).collect();
+    regions.into_iter().for_each(|id| space.free(id));
+    assert_eq!((space.charged_bytes(), space.used_bytes()), (16 << 20, 0));
+    let mut carved_bytes = 0;
+    while let Ok(chunk) = space.carve(Window::Leaves, 100_000, 100_000, Limit::Mutator) {
+        carved_bytes += chunk.bytes();
+        assert!(space.used_bytes() <= space.limit_bytes(Limit::Mutator), "[inv.budget.pool]");
+    }
+    assert!(carved_bytes > space.mutator_bytes() - REGION_BYTES, "{carved_bytes}");
+    assert!(space.charged_bytes() <= space.budget_bytes());
+}
