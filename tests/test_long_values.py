@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.heaps import HeapMaker
+from harness.process import run_program
 from subduct import Heap, HeapClosed, HeapFull, Tuple
 
 KIB = 1 << 10
@@ -102,6 +103,27 @@ def test_what_fails_leaves_nothing(make_heap: HeapMaker) -> None:
         "good": [VALUES["bytes"](LONG + number) for number in range(1, 15)],
     }
     heap.verify()
+
+
+@pytest.mark.parametrize("remove", ["d.pop('k')", "d.popitem()", "d['l'].pop()", "d['l'].pop(0)"])
+def test_what_there_is_no_memory_to_copy_is_not_removed(remove: str) -> None:
+    program = f"""
+    import resource
+    from subduct import Heap
+    heap = Heap("256MiB")
+    d = heap.root
+    d["l"], d["k"] = [b"y" * 30_000_000], b"x" * 30_000_000
+    mapped = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (8 << 20), -1))
+    try:
+        {remove}
+    except MemoryError:
+        print("refused")
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+    print(d.to_python() == {{"l": [b"y" * 30_000_000], "k": b"x" * 30_000_000}})
+    """
+    done = run_program(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "refused\nTrue\n", "")
 
 
 def test_one_that_is_replaced_while_it_is_read_comes_out_whole(moving_heap: Heap) -> None:

@@ -54,7 +54,7 @@ impl Dict {
         if keys::plain(key).is_none() && self.held.run(py, dict::len)? == 0 {
             return Ok(None);
         }
-        let taken = keys::look_up(key, |key| self.held.run(py, |op, object| dict::take(op, object, key, Read::of)))?;
+        let taken = keys::look_up(key, |key| self.held.run(py, |op, object| dict::take(op, object, key, Read::whole)))?;
         taken.flatten().map(|value| value.into_object(py, self.held.heap())).transpose()
     }
 
@@ -326,7 +326,7 @@ impl Dict {
     /// Removes the entry that was inserted last and returns it as (key, value); KeyError if there is none. O(1).
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let taken = self.held.run(py, |op, object| {
-            dict::take_last(op, object, |op, key, value| Ok((KeyOut::read(op, key)?, Read::of(op, value)?)))
+            dict::take_last(op, object, |op, key, value| Ok((KeyOut::read(op, key)?, Read::whole(op, value)?)))
         })?;
         let (key, value) = taken.ok_or_else(|| PyKeyError::new_err("popitem(): dictionary is empty"))?;
         let value = value.into_object(py, self.held.heap())?;

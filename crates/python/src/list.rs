@@ -333,7 +333,7 @@ impl List {
         let value = self.held.run_long(py, |op, object| {
             let len = list::len(op, object)?;
             let Some(at) = resolve(index.0, len) else { return Ok(Err(len)) };
-            Ok(taken(list::take(op, object, at, |op, value| Read::of(op, value).map(Some)))?.ok_or(len))
+            Ok(taken(list::take(op, object, at, |op, value| Read::whole(op, value).map(Some)))?.ok_or(len))
         })?;
         match value {
             Ok(value) => value.into_object(py, self.held.heap()),

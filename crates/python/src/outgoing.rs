@@ -58,6 +58,14 @@ impl Read {
         }
     }
 
+    /// Reads a value that is about to be removed: a copy, however long, so that it is removed only where there is memory for it.
+    ///
+    /// # Errors
+    /// As [`Read::of`].
+    pub fn whole(op: &mut Op<'_>, value: Value) -> Result<Self, Retry> {
+        outgoing(op, value).map(Self::Object)
+    }
+
     /// Reads a value into `into`, in place: a value of this size is better not moved.
     ///
     /// # Errors
