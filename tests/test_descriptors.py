@@ -81,3 +81,24 @@ print("forked")
 def test_files_under_the_numbers_of_a_heap_are_unharmed(delivery: Delivery, body: str, said: str) -> None:
     done = run_program(PROGRAM.format(delivery=delivery, body=body))
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+
+
+def test_idle_pipes_under_the_numbers_of_a_heap_keep_nobody_waiting(delivery: Delivery) -> None:
+    program = f"""
+    import os
+    from subduct import Heap
+    heap = Heap("16MiB", delivery={delivery!r})
+    heap.root["x"] = [1, 2, 3]
+    last = max(map(int, os.listdir("/proc/self/fd")))
+    first = min(set(map(int, os.listdir("/proc/self/fd"))) - {{0, 1, 2}})
+    os.closerange(first, last + 1)
+    pipes = [os.pipe() for _ in range(last)]
+    heap.collect()
+    heap.close()
+    for reader, writer in pipes:
+        os.write(writer, b"x")
+        assert os.read(reader, 2) == b"x", "somebody else's pipe was read or written"
+    print("closed")
+    """
+    done = run_program(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")

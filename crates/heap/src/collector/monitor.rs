@@ -24,6 +24,8 @@ use crate::compact::Mover;
 use crate::shared::Shared;
 use crate::sync::{Thread, lock, sleep, spawn, wait_changed};
 
+/// Between two looks whether the bell is still ours, in milliseconds.
+const LOOK_MS: i32 = 500;
 /// Between two looks at a bell that cannot wake the monitor any more, in milliseconds.
 const BELL_MS: i32 = 10;
 /// Between two looks for faults that nothing announces: threads sleep in them.
@@ -136,8 +138,10 @@ struct Bell {
 impl Bell {
     /// Waits for faults and for a ring, or for a while where one of them cannot be waited for.
     fn wait(&mut self, userfaultfd: &Userfaultfd) {
+        // Somebody else's file under the number would never wake anybody.
+        self.wakes &= self.reader.get().is_ok();
         let waited = if self.wakes {
-            userfaultfd.wait_faults(self.reader.raw(), -1)
+            userfaultfd.wait_faults(self.reader.raw(), LOOK_MS)
         } else {
             userfaultfd.wait_faults(-1, BELL_MS)
         };
