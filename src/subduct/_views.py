@@ -34,27 +34,6 @@ def _intersection(view: Set[Any], other: Iterable[Any]) -> set[Any]:
     return set(_plain(item for item in other if item in view))
 
 
-def _united(left: Iterable[Any], right: Iterable[Any]) -> set[Any]:
-    """Make what `|` returns."""
-    made = set(_plain(left))
-    made.update(_plain(right))
-    return made
-
-
-def _without(left: Iterable[Any], right: Iterable[Any]) -> set[Any]:
-    """Make what `-` returns."""
-    made = set(_plain(left))
-    made.difference_update(_plain(right))
-    return made
-
-
-def _exclusive(left: Iterable[Any], right: Iterable[Any]) -> set[Any]:
-    """Make what `^` returns."""
-    made = set(_plain(left))
-    made.symmetric_difference_update(_plain(right))
-    return made
-
-
 def _as_set(other: object) -> Set[Any] | None:
     """The object, if it is a set or a view: for others, looking whether they hold something may take long."""
     if type(other) in (set, frozenset) or isinstance(other, (_SetView, _BUILTIN_KEYS, _BUILTIN_ITEMS)):
@@ -87,23 +66,27 @@ class _SetView(_DictView, Set[_E]):
 
     def __or__(self, other: Iterable[Any]) -> set[Any]:
         """Make a set of what is in either. O(len of both)."""
-        return _united(self, other)
+        return set(_plain(self)).union(_plain(other))
 
     def __ror__(self, other: Iterable[Any]) -> set[Any]:
         """As `|` the other way round."""
-        return _united(other, self)
+        return set(_plain(other)).union(_plain(self))
 
     def __sub__(self, other: Iterable[Any]) -> set[Any]:
         """Make a set of what is here and not in `other`. O(len of both)."""
-        return _without(self, other)
+        return set(_plain(self)).difference(_plain(other))
 
     def __rsub__(self, other: Iterable[Any]) -> set[Any]:
         """Make a set of what is in `other` and not here. O(len of both)."""
-        return _without(other, self)
+        return set(_plain(other)).difference(_plain(self))
 
     def __xor__(self, other: Iterable[Any]) -> set[Any]:
         """Make a set of what is in one of both. O(len of both)."""
-        return _exclusive(self, other)
+        return set(_plain(self)).symmetric_difference(_plain(other))
+
+    def __rxor__(self, other: Iterable[Any]) -> set[Any]:
+        """As `^` the other way round."""
+        return set(_plain(other)).symmetric_difference(_plain(self))
 
     def isdisjoint(self, other: Iterable[Any]) -> bool:
         """Whether nothing is in both. O(len of the shorter, or of what is no set)."""
@@ -111,10 +94,6 @@ class _SetView(_DictView, Set[_E]):
         if others is not None and len(others) > len(self):
             return not any(item in others for item in self)
         return not any(item in self for item in other)
-
-    def __rxor__(self, other: Iterable[Any]) -> set[Any]:
-        """As `^` the other way round."""
-        return _exclusive(other, self)
 
 
 class DictKeys(_SetView[_K], KeysView[_K]):
@@ -208,7 +187,7 @@ class DictItems(_SetView[tuple[_K, _V]], ItemsView[_K, _V]):
     def __xor__(self, other: Iterable[Any]) -> set[Any]:
         """Make a set of the entries that differ: of two views of items values need not be hashable where they are equal. O(len of both)."""
         if not isinstance(other, (DictItems, _BUILTIN_ITEMS)):
-            return _exclusive(self, other)
+            return super().__xor__(other)
         rest, made = dict(self), set()
         for key, value in other:
             if key in rest and (rest[key] is value or rest[key] == value):

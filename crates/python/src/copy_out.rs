@@ -13,7 +13,7 @@ use crate::held::Held;
 use crate::long;
 use crate::names::Names;
 use crate::outgoing::to_object;
-use crate::scratch::Visited;
+use crate::scratch::{Node, Visited};
 use crate::turn::{self, Turn};
 use crate::walk::{Child, Container, Cursor, Item, Long, Progress};
 
@@ -33,7 +33,7 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
     let mut visited = Visited::new(heap.core(), &[held.handle()]);
     let top = Target::new(py, kind, tuple_len)?;
     let mut objects = vec![top.to_any()];
-    let mut frames = vec![Frame { cursor: Cursor::new(0, kind).leaving_long(), target: top, filled: 0 }];
+    let mut frames = vec![Frame::new(0, kind, top)];
     let (mut items, mut names, mut turn) = (Vec::new(), Names::new(), Turn::new());
     while let Some(frame) = frames.last_mut() {
         turn.pass(py)?;
@@ -56,10 +56,7 @@ pub fn to_python<'py>(py: Python<'py>, held: &Held) -> PyResult<Bound<'py, PyAny
                     debug_assert_eq!(node, objects.len(), "numbers are given in order");
                     turn::push(&mut objects, target.to_any())?;
                     let value = target.to_any();
-                    turn::push(
-                        &mut deeper,
-                        Frame { cursor: Cursor::new(node, kind).leaving_long(), target, filled: 0 },
-                    )?;
+                    turn::push(&mut deeper, Frame::new(node, kind, target))?;
                     value
                 }
                 Child::Container(Container { node, .. }) => objects[node].clone(),
@@ -89,6 +86,12 @@ struct Frame<'py> {
     cursor: Cursor,
     target: Target<'py>,
     filled: usize,
+}
+
+impl<'py> Frame<'py> {
+    fn new(node: Node, kind: Kind, target: Target<'py>) -> Self {
+        Self { cursor: Cursor::new(node, kind).leaving_long(), target, filled: 0 }
+    }
 }
 
 /// What a container becomes.

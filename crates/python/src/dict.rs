@@ -122,7 +122,9 @@ impl Dict {
             self.merge(py, other)?;
             return self.merge(py, keywords.as_any());
         };
-        let both = Self::new(Self::new(entries).shallow_copy(py)?);
+        let entries = Self::new(entries);
+        // The copy of a dict is ours to change; a Dict is its owner's.
+        let both = if other.is_exact_instance_of::<PyDict>() { entries } else { Self::new(entries.shallow_copy(py)?) };
         both.merge(py, keywords.as_any())?;
         transfer::merge(py, &self.held, &both.held)
     }

@@ -19,7 +19,7 @@ pub fn assign(py: Python<'_>, list: &List, slice: &Bound<'_, PySlice>, value: &B
     let slice = unpack(slice)?;
     if slice.step == 1 && is_empty_builtin(value) {
         // Needs no room, which a full heap does not have.
-        return list.held().run_long(py, |op, object| list::delete_slice(op, object, slice));
+        return remove(py, list, slice);
     }
     let from = elements(py, list, value, slice.step != 1)?;
     let assigned = list.held().run_long(py, |op, object| list::assign_slice(op, object, slice, from.handle()))?;
@@ -65,6 +65,9 @@ fn elements(py: Python<'_>, list: &List, value: &Bound<'_, PyAny>, is_extended: 
 /// # Errors
 /// HeapClosed.
 pub fn delete(py: Python<'_>, list: &List, slice: &Bound<'_, PySlice>) -> PyResult<()> {
-    let slice = unpack(slice)?;
+    remove(py, list, unpack(slice)?)
+}
+
+fn remove(py: Python<'_>, list: &List, slice: Slice) -> PyResult<()> {
     list.held().run_long(py, |op, object| list::delete_slice(op, object, slice))
 }

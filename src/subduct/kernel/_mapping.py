@@ -168,8 +168,7 @@ class Mapping(_native.Span):
     def _check_unserved(self) -> None:
         if self._is_served:
             raise ValueError(
-                "serve() fills the pages of this mapping where it is, and nobody would fill them elsewhere: close the server first, "
-                "or move with keep_source=True"
+                "serve() fills the pages of this mapping where it is, and nobody would fill them elsewhere: close the server first"
             )
 
     def protect(self, prot: Prot) -> None:

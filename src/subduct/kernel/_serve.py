@@ -190,7 +190,8 @@ def serve(
     with MINOR as well, on shared memory, for pages that the file has (`fault.event.minor`; answer with `fault.resume()`).
 
     The memory is an ordinary buffer meanwhile: memoryview and arrays over it fault, wait, and go on. A system call that is given a
-    page that was not touched yet fails with EFAULT. The mapping keeps its place and its length: `move` and `resize` raise ValueError.
+    page that was not touched yet fails with EFAULT. The mapping keeps its place and its length: `resize`, and `move` without
+    `keep_source`, raise ValueError.
 
     Only accesses through this mapping in this process are served. A process that is forked meanwhile does not have the memory (see
     `Server`); through another mapping of the same file a page that nobody filled reads as zeros.
