@@ -53,17 +53,26 @@ def test_a_short_soak_passes() -> None:
     assert done.stdout.endswith("\nnothing grew\n")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "code", "said"), [("0", 2, "a number of seconds more than 0"), ("1e-9", 1, "nothing was churned in ")]
-)
-def test_a_soak_that_does_nothing_says_nothing_of_growth(seconds: str, code: int, said: str) -> None:
-    done = subprocess.run(
+def test_the_shortest_soak_churns_in_each_round() -> None:
+    done = soak("1e-9")
+    assert done.returncode == 0, done
+    rounds = re.findall(r"^  [\d.]+ s  ([\d,]+) operations?, ", done.stderr + done.stdout, re.MULTILINE)
+    assert len(rounds) == 7, done
+    assert "0" not in rounds
+    assert done.stdout.endswith("\nnothing grew\n")
+
+
+def test_a_soak_of_no_time_is_refused() -> None:
+    done = soak("0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a number of seconds more than 0" in done.stderr
+
+
+def soak(seconds: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "subduct", "soak", "--seconds", seconds, "--limit", "10", "--budget", "64MiB"],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == code, done
-    assert said in done.stderr
-    assert "grew" not in done.stdout

@@ -136,30 +136,29 @@ def _rounds(
         f"churning {plural(len(store), 'document')} for {seconds(arguments.seconds)} "
         f"on {plural(arguments.threads, 'thread')}, in {rounds} rounds, seed {seed}"
     )
-    samples, operations = [], 0
+    samples = []
     begin = time.monotonic()
     for number in range(rounds + 1):
         churn = Churn(store, arguments.threads, seed + number)
         _churn(churn, arguments.seconds / (rounds + 1), interrupt)
         churn.restore()
-        operations += churn.operations
         sample = _take_sample(store.heap)
         reporter.note(_line(time.monotonic() - begin, churn.operations, store.heap, sample))
         if number:
             samples.append(sample)
-    if not operations:
-        raise RefusedError(
-            f"nothing was churned in {seconds(arguments.seconds)}, so that nothing is known: give it more --seconds",
-            code=1,
-        )
     return samples
 
 
 def _churn(churn: Churn, duration_s: float, interrupt: Interrupt) -> None:
+    """Churn for so long, and until something was done: a round in which nothing was tells nothing of growth."""
     begin = time.monotonic()
     churn.start()
     try:
-        while churn.running and not interrupt.requested and time.monotonic() - begin < duration_s:
+        while (
+            churn.running
+            and not interrupt.requested
+            and (time.monotonic() - begin < duration_s or not churn.operations)
+        ):
             time.sleep(TICK_S)
     finally:
         churn.stop()
