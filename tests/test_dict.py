@@ -449,3 +449,15 @@ def test_dropped_proxies_give_their_handles_back(heap: Heap) -> None:
 )
 def test_made_from(heap: Heap, make: Operation) -> None:
     assert heap.dict(make([("a", 1)])) == {"a": 1}
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "tuple"])
+def test_one_is_made_of_what_the_builtin_takes(kind: str, heap: Heap) -> None:
+    make, builtin = getattr(heap, kind), {"dict": dict, "list": list, "tuple": tuple}[kind]
+    assert make().to_python() == builtin()
+    for wrong in (None, 5):
+        with pytest.raises(TypeError) as raised:
+            make(wrong)
+        with pytest.raises(TypeError) as expected:
+            builtin(wrong)
+        assert str(raised.value) == str(expected.value)

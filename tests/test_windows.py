@@ -77,3 +77,24 @@ print(stats.delivery, stats.window_unit_bytes, stats.moves)
 def test_where_there_is_room_windows_are_whole_gibibytes() -> None:
     (unit,) = answer('print(Heap("8MiB").stats().window_unit_bytes)')
     assert int(unit) == 1024 * MIB
+
+
+def test_a_heap_without_addresses_says_what_is_lacking() -> None:
+    program = """
+    import resource
+    from subduct import Heap, HeapFull
+    resource.setrlimit(resource.RLIMIT_AS, (1400 << 20, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    heap = Heap("48MiB")
+    lists = heap.list()
+    def fill(item):
+        try:
+            while True:
+                lists.append(item)
+        except HeapFull as error:
+            print(2 * error.live_bytes < error.budget_bytes, "addresses" in str(error))
+    fill([1] * 40_000)
+    lists.clear()
+    fill([1] * 20_000)
+    """
+    done = run_program(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True True\nFalse False\n", "")

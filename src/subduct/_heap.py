@@ -156,15 +156,15 @@ class Heap:
         """The root: a Dict that always lives. O(1)."""
         return self._native.root
 
-    def dict(self, mapping: Mapping[Any, Any] | Iterable[Any] | None = None, /) -> Dict:
+    def dict(self, mapping: Mapping[Any, Any] | Iterable[Any] = (), /) -> Dict:
         """Make a Dict, updated from `mapping` as the builtin would be; it lives while something refers to it. O(size)."""
         return self._native.dict(mapping)
 
-    def list(self, iterable: Iterable[Any] | None = None, /) -> List:
+    def list(self, iterable: Iterable[Any] = (), /) -> List:
         """Make a List of what `iterable` yields; it lives while something refers to it. O(size)."""
         return self._native.list(iterable)
 
-    def tuple(self, iterable: Iterable[Any] | None = None, /) -> Tuple:
+    def tuple(self, iterable: Iterable[Any] = (), /) -> Tuple:
         """Make a Tuple of what `iterable` yields; it lives while something refers to it. O(size).
 
         As for the builtin, what an iterator yields is gathered in Python's memory first.

@@ -30,6 +30,8 @@ pub enum Error {
         budget: u64,
         /// What of the limit only compaction may use, in bytes.
         reserve: u64,
+        /// Whether it is addresses that are lacking, not memory: there are not as many in a row.
+        is_fragmented: bool,
     },
     /// The heap is closed, or belongs to another process.
     Closed {
@@ -54,11 +56,21 @@ impl fmt::Display for Error {
         match self {
             Self::Kernel(error) => error.fmt(f),
             Self::Unsupported { what, remedy } => write!(f, "{what}; {remedy}"),
-            Self::Full { requested, live, resident, budget, reserve } => write!(
-                f,
-                "the heap is full: {requested} bytes asked for, about {live} alive, {resident} resident, budget {budget}, of \
-                 which {reserve} are kept for compaction; delete data or raise the budget"
-            ),
+            Self::Full { requested, live, resident, budget, reserve, is_fragmented } => {
+                write!(f, "the heap is full: {requested} bytes asked for, ")?;
+                if *is_fragmented {
+                    f.write_str("and not as many of its addresses in a row are free, ")?;
+                }
+                write!(
+                    f,
+                    "about {live} alive, {resident} resident, budget {budget}, of which {reserve} are kept for compaction; "
+                )?;
+                f.write_str(if *is_fragmented {
+                    "delete data, divide lists and dicts whose items take more than 256 KiB, or raise the budget"
+                } else {
+                    "delete data or raise the budget"
+                })
+            }
             Self::Closed { reason } => f.write_str(reason),
             Self::Memory { bytes } => write!(
                 f,

@@ -85,7 +85,7 @@ impl Heap {
         let Err(shortage) = reserve(&mut given) else { return Ok(()) };
         // Relaxed, here and below: read and written by this thread.
         if mutator.is_last_try.load(Ordering::Relaxed) && shared.fullness.settled().is_some() {
-            return Err(self.full(request.bytes)?);
+            return Err(self.full(request.bytes, &shortage)?);
         }
         let began = clock::ticks();
         let wanted_bytes = self.wanted_bytes(request, &given);
@@ -114,7 +114,7 @@ impl Heap {
         let collect = |kind| shared.collect(kind).map(drop).ok_or_else(|| self.closed());
         for attempt in 0..2 + ROUNDS_MAX {
             if self.is_full_for(request, &shortage) {
-                return Err(self.full(request.bytes)?);
+                return Err(self.full(request.bytes, &shortage)?);
             }
             let used_bytes = space.used_bytes();
             match attempt {
@@ -135,13 +135,13 @@ impl Heap {
             }
         }
         shared.fullness.end_packing(shared.sparse_bytes(), space.allocated_bytes());
-        match shortage {
-            Shortage::Kernel(error) => return Err(error.into()),
+        match &shortage {
+            Shortage::Kernel(error) => return Err(error.clone().into()),
             Shortage::Closed => return Err(self.closed()),
             Shortage::Fragmented => shared.fullness.note_fragmented(request.bytes),
             Shortage::Budget => {}
         }
-        Err(self.full(request.bytes)?)
+        Err(self.full(request.bytes, &shortage)?)
     }
 
     /// What has to be free for what a thread lacks and for what its last attempts were given, in bytes.
@@ -185,7 +185,7 @@ impl Heap {
         }
     }
 
-    fn full(&self, requested: u64) -> Result<Error, Error> {
+    fn full(&self, requested: u64, shortage: &Shortage) -> Result<Error, Error> {
         let shared = self.shared();
         let space = &shared.mover.space;
         Ok(Error::Full {
@@ -194,6 +194,7 @@ impl Heap {
             resident: space.resident_bytes()?,
             budget: shared.options.budget_bytes,
             reserve: shared.options.budget_bytes - space.mutator_bytes(),
+            is_fragmented: matches!(shortage, Shortage::Fragmented),
         })
     }
 

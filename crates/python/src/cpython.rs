@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
-use pyo3::types::{PyCFunction, PyDict, PyInt, PyList, PySlice, PyTuple};
+use pyo3::types::{PyBytes, PyCFunction, PyDict, PyInt, PyList, PySlice, PyTuple};
 
 /// Reads up to `most` entries of a dict into `keys` and `values`, from `position` on, which starts at 0 and is moved along. Safe if
 /// the dict changes between two calls; what is read then may miss entries or have some twice.
@@ -169,10 +169,22 @@ pub fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
 }
 
 /// New bytes.
-pub fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+pub fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let length = isize::try_from(bytes.len())?;
     // SAFETY: as for `text`.
-    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+    let made =
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length))? };
+    Ok(made.cast_into::<PyBytes>()?)
+}
+
+/// A new tuple of these items.
+pub fn tuple<'py>(
+    py: Python<'py>,
+    items: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let made = new_tuple(py, items.len())?;
+    items.enumerate().for_each(|(index, item)| set_tuple_item(&made, index, item));
+    Ok(made)
 }
 
 /// New bytes of a known length, which `fill` hands over piece after piece, without the GIL.

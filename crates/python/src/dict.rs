@@ -13,9 +13,10 @@ use crate::copy_out;
 use crate::held::{self, Held};
 use crate::incoming;
 use crate::iterate::{DictIterator, Part};
-use crate::keys::{self, KeyOut};
+use crate::keys;
 use crate::outgoing::{Read, proxy};
 use crate::pickle;
+use crate::removal;
 use crate::repr;
 use crate::transfer;
 
@@ -54,8 +55,15 @@ impl Dict {
         if keys::plain(key).is_none() && self.held.run(py, dict::len)? == 0 {
             return Ok(None);
         }
-        let taken = keys::look_up(key, |key| self.held.run(py, |op, object| dict::take(op, object, key, Read::whole)))?;
-        taken.flatten().map(|value| value.into_object(py, self.held.heap())).transpose()
+        let taken = keys::look_up(key, |key| {
+            removal::remove(
+                &self.held,
+                py,
+                |op, dict, look| dict::remove_if(op, dict, key, |op, dict, value| look.at(op, dict, value)).map(drop),
+                |op, dict, found| dict::remove_if(op, dict, key, |op, dict, value| Ok(found.is(op, dict, value))),
+            )
+        })?;
+        Ok(taken.flatten().map(|taken| taken.value))
     }
 
     fn insert(&self, py: Python<'_>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -327,12 +335,14 @@ impl Dict {
 
     /// Removes the entry that was inserted last and returns it as (key, value); KeyError if there is none. O(1).
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let taken = self.held.run(py, |op, object| {
-            dict::take_last(op, object, |op, key, value| Ok((KeyOut::read(op, key)?, Read::whole(op, value)?)))
-        })?;
-        let (key, value) = taken.ok_or_else(|| PyKeyError::new_err("popitem(): dictionary is empty"))?;
-        let value = value.into_object(py, self.held.heap())?;
-        Ok((key.into_object(py, self.held.heap())?, value))
+        let taken = removal::remove(
+            &self.held,
+            py,
+            |op, dict, look| dict::pop_last_if(op, dict, |op, dict, entry| look.at_entry(op, dict, entry)).map(drop),
+            |op, dict, found| dict::pop_last_if(op, dict, |op, dict, (_, value)| Ok(found.is(op, dict, value))),
+        )?;
+        let taken = taken.ok_or_else(|| PyKeyError::new_err("popitem(): dictionary is empty"))?;
+        Ok((taken.key.expect("an entry has a key"), taken.value))
     }
 
     /// The value of key, which is set to default first where there is none. O(1), and the copy of default.

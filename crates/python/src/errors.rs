@@ -73,7 +73,7 @@ pub fn raised(py: Python<'_>, error: &Error) -> PyErr {
             kernel_error(py, kernel.errno, text, kernel.call, about, given, kernel.remedy)
         }
         Error::Unsupported { .. } => Unsupported::new_err(text),
-        Error::Full { requested, live, resident, budget, reserve } => {
+        Error::Full { requested, live, resident, budget, reserve, is_fragmented: _ } => {
             let raised = HeapFull::new_err(text);
             let raised = with(py, raised, "requested_bytes", *requested);
             let raised = with(py, raised, "live_bytes", *live);

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList};
 use subduct_heap::object::{dict, list};
 use subduct_heap::{CycleReport, Delivery, Heap, Op, Options, Pauses, Recycle, Retry, Stats, VerifyReport};
 
@@ -98,49 +98,39 @@ impl NativeHeap {
     }
 
     /// A new Dict, updated from mapping, that lives as long as something refers to it. O(size of mapping).
-    #[pyo3(signature = (mapping=None, /))]
-    fn dict(slf: &Bound<'_, Self>, mapping: Option<&Bound<'_, PyAny>>) -> PyResult<Dict> {
+    #[pyo3(signature = (mapping, /))]
+    fn dict(slf: &Bound<'_, Self>, mapping: &Bound<'_, PyAny>) -> PyResult<Dict> {
         let (py, heap) = (slf.py(), slf.as_unbound());
-        if let Some(mapping) = mapping.filter(|mapping| mapping.is_exact_instance_of::<PyDict>()) {
+        if mapping.is_exact_instance_of::<PyDict>() {
             return prepare(py, heap, mapping)?.hold(py, heap).map(Dict::new);
         }
         let made = Dict::new(Held::make(py, heap, |op| dict::new(op, 0))?);
-        if let Some(mapping) = mapping {
-            made.merge(py, mapping)?;
-        }
+        made.merge(py, mapping)?;
         Ok(made)
     }
 
     /// A new List of what iterable yields, that lives as long as something refers to it. O(size of iterable).
-    #[pyo3(signature = (iterable=None, /))]
-    fn list(slf: &Bound<'_, Self>, iterable: Option<&Bound<'_, PyAny>>) -> PyResult<List> {
+    #[pyo3(signature = (iterable, /))]
+    fn list(slf: &Bound<'_, Self>, iterable: &Bound<'_, PyAny>) -> PyResult<List> {
         let (py, heap) = (slf.py(), slf.as_unbound());
-        if let Some(iterable) = iterable.filter(|iterable| iterable.is_exact_instance_of::<PyList>()) {
+        if iterable.is_exact_instance_of::<PyList>() {
             return prepare(py, heap, iterable)?.hold(py, heap).map(List::new);
         }
         let made = List::new(Held::make(py, heap, |op| list::new(op, 0))?);
-        if let Some(iterable) = iterable {
-            made.append_all(py, iterable)?;
-        }
+        made.append_all(py, iterable)?;
         Ok(made)
     }
 
     /// A new Tuple of what iterable yields, that lives as long as something refers to it. O(size of iterable).
-    #[pyo3(signature = (iterable=None, /))]
-    fn tuple(slf: &Bound<'_, Self>, iterable: Option<&Bound<'_, PyAny>>) -> PyResult<Tuple> {
+    #[pyo3(signature = (iterable, /))]
+    fn tuple(slf: &Bound<'_, Self>, iterable: &Bound<'_, PyAny>) -> PyResult<Tuple> {
         let (py, heap) = (slf.py(), slf.as_unbound());
-        let items = match iterable {
-            None => PyTuple::empty(py),
-            Some(iterable) => {
-                if let Ok(list) = iterable.cast_exact::<List>()
-                    && list.get().held().is_in(heap)
-                {
-                    return Tuple::of_list(py, list.get());
-                }
-                items_of(iterable)?
-            }
-        };
-        prepare(py, heap, items.as_any())?.hold(py, heap).map(Tuple::new)
+        if let Ok(list) = iterable.cast_exact::<List>()
+            && list.get().held().is_in(heap)
+        {
+            return Tuple::of_list(py, list.get());
+        }
+        prepare(py, heap, items_of(iterable)?.as_any())?.hold(py, heap).map(Tuple::new)
     }
 
     /// Runs a full cycle and waits for its end. Returns the fields of subduct.CycleReport.

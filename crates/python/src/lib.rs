@@ -1,7 +1,7 @@
 //! `subduct._native`: the heap as Python sees it. A table of contents; the rules that hold for all of it:
 //!
 //! - A proxy holds a handle, never an address (`held`).
-//! - While a heap operation runs, no Python code runs and no Python object is made or destroyed: arguments are converted before
+//! - While a heap operation runs, no Python code runs and no Python object is made or destroyed (but for one: `removal`): arguments are converted before
 //!   (`incoming`, `keys`), results after (`outgoing`). `run` is the only way into an operation.
 //! - Long calls let other threads run: loops that handle Python objects with a `turn`, long operations without the GIL (`run`).
 //! - Waiting for room, collecting, verifying and closing release the GIL. Nothing here needs it for the heap's own safety, so
@@ -42,6 +42,7 @@ mod outgoing;
 mod path;
 mod pickle;
 mod reader;
+mod removal;
 mod repr;
 mod reserved;
 mod run;

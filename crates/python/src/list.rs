@@ -17,6 +17,7 @@ use crate::index::{self, Index, Position, resolve};
 use crate::iterate::SequenceIterator;
 use crate::outgoing::Read;
 use crate::pickle;
+use crate::removal;
 use crate::repr;
 use crate::search;
 use crate::slice;
@@ -124,11 +125,6 @@ fn is_list(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PyList>() || value.is_exact_instance_of::<List>()
 }
 
-/// What was removed; another try where another thread made the list too short for it in between.
-fn taken<T>(taken: Result<Option<T>, Retry>) -> Result<Option<T>, Retry> {
-    taken?.map_or(Err(Retry::Busy), |taken| Ok(Some(taken)))
-}
-
 fn out_of_range(what: &str) -> PyErr {
     PyIndexError::new_err(format!("{what} out of range"))
 }
@@ -189,7 +185,8 @@ impl List {
             Index::At(at) => {
                 let removed = self.held.run_long(py, |op, object| {
                     let Some(at) = resolve(at, list::len(op, object)?) else { return Ok(None) };
-                    taken(list::take(op, object, at, |_, _| Ok(Some(()))))
+                    // If not, another thread made the list shorter in between.
+                    list::remove(op, object, at)?.map_or(Err(Retry::Busy), |_| Ok(Some(())))
                 })?;
                 removed.ok_or_else(|| out_of_range("list assignment index"))
             }
@@ -330,15 +327,31 @@ impl List {
     /// Removes the element at index and returns it; IndexError if there is none. O(len - index).
     #[pyo3(signature = (index=Position(-1), /), text_signature = "($self, index=-1, /)")]
     fn pop<'py>(&self, py: Python<'py>, index: Position) -> PyResult<Bound<'py, PyAny>> {
-        let value = self.held.run_long(py, |op, object| {
-            let len = list::len(op, object)?;
-            let Some(at) = resolve(index.0, len) else { return Ok(Err(len)) };
-            Ok(taken(list::take(op, object, at, |op, value| Read::whole(op, value).map(Some)))?.ok_or(len))
-        })?;
-        match value {
-            Ok(value) => value.into_object(py, self.held.heap()),
-            Err(0) => Err(PyIndexError::new_err("pop from empty list")),
-            Err(_) => Err(out_of_range("pop index")),
+        let mut len = 0;
+        let taken = removal::remove(
+            &self.held,
+            py,
+            |op, object, look| {
+                len = list::len(op, object)?;
+                let Some(at) = resolve(index.0, len) else { return Ok(()) };
+                if at + 1 == len {
+                    return list::remove_if(op, object, at, |op, list, item| look.at(op, list, item)).map(drop);
+                }
+                // Moving what is behind it down may take long: that is for an operation without the GIL.
+                let changes = op.changes(object);
+                // If not, another thread made the list shorter in between.
+                let item = list::get(op, object, at)?.ok_or(Retry::Busy)?;
+                look.only(op, changes, None, item)
+            },
+            |op, object, found| {
+                let Some(at) = resolve(index.0, list::len(op, object)?) else { return Ok(None) };
+                list::remove_if(op, object, at, |op, list, item| Ok(found.is(op, list, item)))
+            },
+        )?;
+        match taken {
+            Some(taken) => Ok(taken.value),
+            None if len == 0 => Err(PyIndexError::new_err("pop from empty list")),
+            None => Err(out_of_range("pop index")),
         }
     }
 

@@ -35,7 +35,16 @@ impl Found {
     /// # Errors
     /// MemoryError, HeapClosed.
     pub fn into_object<'py>(self, py: Python<'py>, heap: &Py<NativeHeap>) -> PyResult<Bound<'py, PyAny>> {
-        copied_out(py, &Held::new(heap.clone_ref(py), self.leaf), self.kind, self.len)
+        self.into_kept(py, heap).map(|(object, _)| object)
+    }
+
+    /// The Python value, with the handle. O(length).
+    ///
+    /// # Errors
+    /// As [`Found::into_object`].
+    pub fn into_kept<'py>(self, py: Python<'py>, heap: &Py<NativeHeap>) -> PyResult<(Bound<'py, PyAny>, Held)> {
+        let leaf = Held::new(heap.clone_ref(py), self.leaf);
+        Ok((copied_out(py, &leaf, self.kind, self.len)?, leaf))
     }
 }
 
@@ -57,15 +66,23 @@ pub fn copied_in(py: Python<'_>, heap: &Py<NativeHeap>, value: Incoming) -> PyRe
 /// MemoryError, HeapClosed.
 pub fn copied_out<'py>(py: Python<'py>, leaf: &Held, kind: Kind, len: usize) -> PyResult<Bound<'py, PyAny>> {
     let (core, handle) = (leaf.heap().get().core(), leaf.handle());
+    // CPython's own says nothing.
+    let refused = |error: PyErr| {
+        if error.is_instance_of::<PyMemoryError>(py) { no_memory(len) } else { error }
+    };
     if kind == Kind::Bytes {
-        return cpython::bytes_from(py, len, |put| core.read_leaf(handle, len, put))?
+        return cpython::bytes_from(py, len, |put| core.read_leaf(handle, len, put))
+            .map_err(refused)?
             .map_err(|error| raised(py, &error));
     }
     let mut copy = Vec::new();
-    memory::reserve(&mut copy, len).map_err(|refused| {
-        PyMemoryError::new_err(format!("the process has no {} bytes left for a value", refused.bytes))
-    })?;
+    memory::reserve(&mut copy, len).map_err(|_| no_memory(len))?;
     py.detach(|| core.read_leaf(handle, len, |piece| copy.extend_from_slice(piece)))
         .map_err(|error| raised(py, &error))?;
-    if kind == Kind::Str { string(py, &copy) } else { number::from_bytes(py, &copy) }
+    let made = if kind == Kind::Str { string(py, &copy) } else { number::from_bytes(py, &copy) };
+    made.map_err(refused)
+}
+
+fn no_memory(bytes: usize) -> PyErr {
+    PyMemoryError::new_err(format!("the process has no {bytes} bytes left for a value"))
 }

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt};
 
 use crate::constant::name;
+use crate::cpython;
 use crate::turn;
 
 fn signed(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -36,6 +37,6 @@ fn shortest(bytes: &[u8]) -> &[u8] {
 
 /// The int with these bytes. O(bytes).
 pub fn from_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = (PyBytes::new(py, bytes), name!(py, "little"));
+    let arguments = (cpython::bytes(py, bytes)?, name!(py, "little"));
     py.get_type::<PyInt>().call_method(name!(py, "from_bytes"), arguments, Some(&signed(py)?))
 }

@@ -27,7 +27,7 @@ pub fn to_object<'py>(py: Python<'py>, heap: &Py<NativeHeap>, value: Outgoing) -
         Outgoing::Big(bytes) => number::from_bytes(py, &bytes)?,
         Outgoing::Float(value) => cpython::float(py, value)?,
         Outgoing::Str(bytes) => string(py, &bytes)?,
-        Outgoing::Bytes(bytes) => cpython::bytes(py, &bytes)?,
+        Outgoing::Bytes(bytes) => cpython::bytes(py, &bytes)?.into_any(),
         Outgoing::Container(kind, handle) => proxy(py, kind, Held::new(heap.clone_ref(py), handle))?,
     })
 }
@@ -58,14 +58,6 @@ impl Read {
         }
     }
 
-    /// Reads a value that is about to be removed: a copy, however long, so that it is removed only where there is memory for it.
-    ///
-    /// # Errors
-    /// As [`Read::of`].
-    pub fn whole(op: &mut Op<'_>, value: Value) -> Result<Self, Retry> {
-        outgoing(op, value).map(Self::Object)
-    }
-
     /// Reads a value into `into`, in place: a value of this size is better not moved.
     ///
     /// # Errors
@@ -73,6 +65,16 @@ impl Read {
     pub fn into_slot(op: &mut Op<'_>, value: Value, into: &mut Option<Self>) -> Result<(), Retry> {
         *into = Some(Self::of(op, value)?);
         Ok(())
+    }
+
+    /// The Python value, with a handle to it if it is long.
+    ///
+    /// # Errors
+    /// As [`Read::into_object`].
+    pub fn into_kept<'py>(self, py: Python<'py>, heap: &Py<NativeHeap>) -> PyResult<(Bound<'py, PyAny>, Option<Held>)> {
+        let Self::Long(found) = self else { return Ok((self.into_object(py, heap)?, None)) };
+        let (object, leaf) = found.into_kept(py, heap)?;
+        Ok((object, Some(leaf)))
     }
 
     /// The Python value.
@@ -90,7 +92,7 @@ impl Read {
             View::Str(short) => string(py, &short)?,
             View::Float(value) => cpython::float(py, value)?,
             View::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
-            View::Bytes(short) => cpython::bytes(py, &short)?,
+            View::Bytes(short) => cpython::bytes(py, &short)?.into_any(),
             View::None => py.None().into_bound(py),
             View::Empty | View::Deleted | View::Ref(_) => unreachable!("no immediate user's value: {value:?}"),
         })

@@ -64,9 +64,8 @@ pub fn remove(py: Python<'_>, held: &Held, value: &Bound<'_, PyAny>) -> PyResult
             _ => unreachable!("elements of a heap are scalars and its own containers"),
         };
         let removed = held.run_long(py, |op, list| {
-            list::take(op, list, at, |op, stored| {
-                let is_unchanged = op.changes(op.handle_get(held.handle())) == changes;
-                Ok((is_unchanged || scalar_equals(op, stored, &wanted.scalar())).then_some(()))
+            list::remove_if(op, list, at, |op, list, stored| {
+                Ok(op.changes(list) == changes || scalar_equals(op, stored, &wanted.scalar()))
             })
         })?;
         if removed.is_some() {

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyRange};
 use subduct_heap::object::list::{self, Slice};
 
 use crate::constant::name;
@@ -62,7 +62,7 @@ impl Reverse {
     /// TypeError, what asking for its value raises.
     pub fn is_set(&self, py: Python<'_>) -> PyResult<bool> {
         let Some(reverse) = &self.0 else { return Ok(false) };
-        let (sample, options) = (PyList::new(py, [0, 1])?, PyDict::new(py));
+        let (sample, options) = (positions(py, 0, 2)?, PyDict::new(py));
         options.set_item(name!(py, "reverse"), reverse)?;
         sample.call_method(name!(py, "sort"), (), Some(&options))?;
         sample.get_item(0)?.is_truthy()
@@ -87,6 +87,12 @@ fn element<'py>(py: Python<'py>, list: &Held, i: usize) -> PyResult<Bound<'py, P
     value.into_object(py, list.heap())
 }
 
+/// The numbers from `start` up to `end`.
+fn positions(py: Python<'_>, start: usize, end: usize) -> PyResult<Bound<'_, PyList>> {
+    let numbers = PyRange::new(py, start.cast_signed(), end.cast_signed())?;
+    Ok(py.get_type::<PyList>().call1((numbers,))?.cast_into::<PyList>()?)
+}
+
 /// The positions of `keys`, in the order that sorts them.
 fn order(keys: &Bound<'_, PyList>, reverse: bool) -> PyResult<Vec<usize>> {
     let py = keys.py();
@@ -96,7 +102,7 @@ fn order(keys: &Bound<'_, PyList>, reverse: bool) -> PyResult<Vec<usize>> {
     let (mut order, mut turn) = (room_for(keys.len())?, Turn::new());
     for start in (0..keys.len()).step_by(RUN) {
         turn.pass(py)?;
-        let run = PyList::new(py, start..keys.len().min(start + RUN))?;
+        let run = positions(py, start, keys.len().min(start + RUN))?;
         run.call_method(name!(py, "sort"), (), Some(&options))?;
         for position in run {
             order.push(position.extract()?);

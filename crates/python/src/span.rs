@@ -14,6 +14,7 @@ use pyo3::types::PyBytes;
 use subduct_kernel::placement::{Failure, Place, Plot};
 use subduct_kernel::raw;
 
+use crate::cpython;
 use crate::errors::Argument::{Address, Bits, Bytes, Number};
 use crate::errors::refused;
 use crate::reserved::{Reserved, place, wanted, whole_pages};
@@ -299,7 +300,7 @@ impl Span {
         // SAFETY: the part lies in a readable mapping that `plot` keeps where it is.
         py.detach(|| unsafe { raw::access::load(address, &mut bytes) });
         drop(plot);
-        Ok(PyBytes::new(py, &bytes).unbind())
+        cpython::bytes(py, &bytes).map(Bound::unbind)
     }
 
     /// Writes bytes to a part. The GIL is released as in read().

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use subduct_kernel::raw;
 
+use crate::cpython;
 use crate::errors::Argument::{Address, Bits, Bytes, Number, Text};
 use crate::errors::{Argument, refused};
 
@@ -158,7 +159,7 @@ fn sys_mseal(py: Python<'_>, address: usize, length: usize) -> PyResult<()> {
 fn sys_mincore(py: Python<'_>, address: usize, length: usize) -> PyResult<Bound<'_, PyBytes>> {
     call("mincore", &[("address", Address(address as u64)), ("length", Bytes(length as u64))])
         .run(py, || raw::memory::mincore(address, length))
-        .map(|resident| PyBytes::new(py, &resident))
+        .and_then(|resident| cpython::bytes(py, &resident))
 }
 
 /// memfd_create(2): a descriptor.
@@ -210,7 +211,7 @@ fn sys_load(py: Python<'_>, address: usize, length: usize) -> PyResult<Bound<'_,
     let mut bytes = zeroed(length)?;
     // SAFETY: as the module says: the Python caller answers for the range.
     py.detach(|| unsafe { raw::access::load(address, &mut bytes) });
-    Ok(PyBytes::new(py, &bytes))
+    cpython::bytes(py, &bytes)
 }
 
 /// Writes bytes to an address, with plain stores. Where they cannot be written the process gets SIGSEGV or SIGBUS.
@@ -227,7 +228,7 @@ fn sys_peek(py: Python<'_>, address: usize, length: usize) -> PyResult<Bound<'_,
     let read = py.detach(|| raw::access::peek(address, &mut bytes));
     let arguments = [("address", Address(address as u64)), ("length", Bytes(length as u64))];
     read.map_err(|errno| refused(py, "process_vm_readv", &arguments, errno))?;
-    Ok(PyBytes::new(py, &bytes))
+    cpython::bytes(py, &bytes)
 }
 
 /// Writes bytes to an address, through the kernel: KernelError(EFAULT) where they cannot be written.
@@ -366,7 +367,7 @@ fn sys_uffd_writeprotect(py: Python<'_>, fd: i32, address: u64, length: u64, mod
 fn sys_uffd_read(py: Python<'_>, fd: i32) -> PyResult<Bound<'_, PyBytes>> {
     call("read(userfaultfd)", &[("fd", Number(fd.into()))])
         .run_through_signals(py, || raw::uffd::read(fd))
-        .map(|messages| PyBytes::new(py, &messages))
+        .and_then(|messages| cpython::bytes(py, &messages))
 }
 
 /// What to do about an errno of a call, as the remedy of its KernelError; empty where nothing is known.
@@ -380,7 +381,7 @@ fn sys_remedy(call: &str, errno: i32) -> &'static str {
 #[expect(clippy::needless_pass_by_value, reason = "what PyO3 makes of lists")]
 fn sys_look<'py>(py: Python<'py>, addresses: Vec<usize>, limit: usize, fds: Vec<i32>) -> PyResult<Bound<'py, PyBytes>> {
     let seen = py.detach(|| subduct_kernel::look::look(&addresses, limit, &fds))?;
-    Ok(PyBytes::new(py, seen.as_bytes()))
+    cpython::bytes(py, seen.as_bytes())
 }
 
 /// Adds the calls to the module.

@@ -10,7 +10,7 @@ use subduct_heap::object::tuple;
 use crate::compare;
 use crate::copy_in::prepare;
 use crate::copy_out;
-use crate::cpython::type_name;
+use crate::cpython::{self, type_name};
 use crate::heap::NativeHeap;
 use crate::held::{self, Held};
 use crate::index::{self, Index, Span, resolve};
@@ -77,7 +77,7 @@ impl Tuple {
         loop {
             let tuple = proxy.as_ref().map_or(self, |proxy| proxy.get());
             let Some(item) = tuple.item(py, items.len())? else {
-                let done = PyTuple::new(py, items)?;
+                let done = cpython::tuple(py, items.into_iter())?;
                 let Some(open) = outer.pop() else { return Ok(done) };
                 (proxy, items) = (open.proxy, open.items);
                 turn::push(&mut items, done.into_any())?;
@@ -281,7 +281,7 @@ fn operand(py: Python<'_>, heap: &Py<NativeHeap>, other: &Bound<'_, PyAny>) -> P
     match held::of_proxy(other) {
         Some((_, held)) if held.is_in(heap) => Held::make(py, heap, |op| Ok(op.handle_get(held.handle()))),
         // An instance of a subclass becomes one of tuple itself.
-        _ => prepare(py, heap, PyTuple::new(py, items_of(other)?.iter_borrowed())?.as_any())?.hold(py, heap),
+        _ => prepare(py, heap, cpython::tuple(py, items_of(other)?.iter())?.as_any())?.hold(py, heap),
     }
 }
 

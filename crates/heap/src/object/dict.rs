@@ -147,27 +147,29 @@ fn append(op: &mut Op<'_>, dict: &mut Ref, probe: &Probe<'_, '_>, value: &Scalar
 /// # Errors
 /// [`Retry`] when another thread is using the dict; removing needs no room.
 pub fn remove(op: &mut Op<'_>, dict: Ref, key: &Key<'_>) -> Result<Option<Value>, Retry> {
-    take(op, dict, key, |_, value| Ok(value))
+    remove_if(op, dict, key, |_, _, _| Ok(true))
 }
 
-/// As [`remove`], with what `read` makes of the value, which must not poll.
+/// As [`remove`], if `wanted` says so, which gets the dict and the value and must not poll.
 ///
 /// # Errors
-/// [`Retry`] when another thread is using the dict, and those of `read`: nothing is removed then.
-pub fn take<T>(
+/// As [`remove`], and those of `wanted`.
+pub fn remove_if(
     op: &mut Op<'_>,
     mut dict: Ref,
     key: &Key<'_>,
-    read: impl FnOnce(&mut Op<'_>, Value) -> Result<T, Retry>,
-) -> Result<Option<T>, Retry> {
-    op.locked(&mut dict, |op, dict| {
+    wanted: impl FnOnce(&mut Op<'_>, Ref, Value) -> Result<bool, Retry>,
+) -> Result<Option<Value>, Retry> {
+    op.locked_if(&mut dict, |op, dict| {
         rebuild::give_back(op, dict)?;
         let mut table = Table::of(op, *dict);
         let Some(found) = find(op, &table, &Probe::new(key)) else { return Ok(None) };
         let value = table.value(op, found.entry);
-        let taken = read(op, value)?;
+        if !wanted(op, *dict, value)? {
+            return Ok(None);
+        }
         table.erase(op, found);
-        Ok(Some(taken))
+        Ok(Some(value))
     })
 }
 
@@ -176,29 +178,31 @@ pub fn take<T>(
 /// # Errors
 /// [`Retry`] when another thread is using the dict; removing needs no room.
 pub fn pop_last(op: &mut Op<'_>, dict: Ref) -> Result<Option<(Value, Value)>, Retry> {
-    take_last(op, dict, |_, key, value| Ok((key, value)))
+    pop_last_if(op, dict, |_, _, _| Ok(true))
 }
 
-/// As [`pop_last`], with what `read` makes of key and value, which must not poll.
+/// As [`pop_last`], if `wanted` says so, which gets the dict, key and value and must not poll.
 ///
 /// # Errors
-/// [`Retry`] when another thread is using the dict, and those of `read`: nothing is removed then.
-pub fn take_last<T>(
+/// As [`pop_last`], and those of `wanted`.
+pub fn pop_last_if(
     op: &mut Op<'_>,
     mut dict: Ref,
-    read: impl FnOnce(&mut Op<'_>, Value, Value) -> Result<T, Retry>,
-) -> Result<Option<T>, Retry> {
-    op.locked(&mut dict, |op, dict| {
+    wanted: impl FnOnce(&mut Op<'_>, Ref, (Value, Value)) -> Result<bool, Retry>,
+) -> Result<Option<(Value, Value)>, Retry> {
+    op.locked_if(&mut dict, |op, dict| {
         rebuild::give_back(op, dict)?;
         let end = Table::of(op, *dict).used;
         let last = table::last_live_before(op, dict, end);
         let mut table = Table::of(op, *dict);
         let Some(entry) = last else { return Ok(None) };
         let (key, value) = (table.key(op, entry), table.value(op, entry));
-        let taken = read(op, key, value)?;
+        if !wanted(op, *dict, (key, value))? {
+            return Ok(None);
+        }
         let found = find::locate(op, &table, entry);
         table.pop(op, found);
-        Ok(Some(taken))
+        Ok(Some((key, value)))
     })
 }
 

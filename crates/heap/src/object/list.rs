@@ -137,29 +137,20 @@ pub fn insert(op: &mut Op<'_>, list: Ref, i: usize, item: &Scalar<'_>) -> Result
 /// # Errors
 /// [`Retry`] when another thread is using the list; removing needs no room.
 pub fn remove(op: &mut Op<'_>, list: Ref, i: usize) -> Result<Option<Value>, Retry> {
-    Ok(remove_read(op, list, i, |_, _| Ok(Some(())))?.map(|(removed, ())| removed))
+    remove_if(op, list, i, |_, _, _| Ok(true))
 }
 
-/// As [`remove`], with what `read` makes of the item, which must not poll; where that is `None`, the item stays.
+/// As [`remove`], if `wanted` says so, which gets the list and the item and must not poll.
 ///
 /// # Errors
-/// [`Retry`] when another thread is using the list, and those of `read`: nothing is removed then.
-pub fn take<T>(
-    op: &mut Op<'_>,
-    list: Ref,
-    i: usize,
-    read: impl FnOnce(&mut Op<'_>, Value) -> Result<Option<T>, Retry>,
-) -> Result<Option<T>, Retry> {
-    Ok(remove_read(op, list, i, read)?.map(|(_, taken)| taken))
-}
-
-fn remove_read<T>(
+/// As [`remove`], and those of `wanted`.
+pub fn remove_if(
     op: &mut Op<'_>,
     mut list: Ref,
     i: usize,
-    read: impl FnOnce(&mut Op<'_>, Value) -> Result<Option<T>, Retry>,
-) -> Result<Option<(Value, T)>, Retry> {
-    op.locked(&mut list, |op, list| {
+    wanted: impl FnOnce(&mut Op<'_>, Ref, Value) -> Result<bool, Retry>,
+) -> Result<Option<Value>, Retry> {
+    op.locked_if(&mut list, |op, list| {
         let len = Body::of(op, *list).len;
         if i >= len {
             return Ok(None);
@@ -168,7 +159,9 @@ fn remove_read<T>(
         items::give_back(op, list)?;
         let Some(items) = Body::of(op, *list).slot(i) else { return Ok(None) };
         let removed = op.load(items, i);
-        let Some(taken) = read(op, removed)? else { return Ok(None) };
+        if !wanted(op, *list, removed)? {
+            return Ok(None);
+        }
         // The removed item may be an object, which safepoints move too. For any other value, the items stand in.
         let mut refs = [*list, items, removed.as_ref().unwrap_or(items)];
         items::shift(op, &mut refs, i + 1, i, len - i - 1);
@@ -176,8 +169,7 @@ fn remove_read<T>(
         *list = moved;
         op.clear_slots(items, len - 1, 1);
         items::set_len(op, moved, len - 1);
-        let removed = if removed.is_ref() { Value::reference(object) } else { removed };
-        Ok(Some((removed, taken)))
+        Ok(Some(if removed.is_ref() { Value::reference(object) } else { removed }))
     })
 }
 

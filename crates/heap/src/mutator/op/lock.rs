@@ -60,10 +60,33 @@ impl Op<'_> {
         object: &mut Ref,
         f: impl FnOnce(&mut Self, &mut Ref) -> Result<T, Retry>,
     ) -> Result<T, Retry> {
+        self.holding(object, f, |_| true)
+    }
+
+    /// As [`Op::locked`], but the object counts as changed only if `f` returns something.
+    ///
+    /// # Errors
+    /// As [`Op::locked`].
+    #[inline]
+    pub fn locked_if<T>(
+        &mut self,
+        object: &mut Ref,
+        f: impl FnOnce(&mut Self, &mut Ref) -> Result<Option<T>, Retry>,
+    ) -> Result<Option<T>, Retry> {
+        self.holding(object, f, Option::is_some)
+    }
+
+    #[inline]
+    fn holding<T>(
+        &mut self,
+        object: &mut Ref,
+        f: impl FnOnce(&mut Self, &mut Ref) -> Result<T, Retry>,
+        is_changed: impl FnOnce(&T) -> bool,
+    ) -> Result<T, Retry> {
         let before = self.set_lock(*object, HELD, HELD | CLAIMED).ok_or(Retry::Busy)?;
         let result = f(self, object);
         debug_assert!(self.load_word(self.raw_start(*object)) & HELD != 0, "[inv.lock.followed] {object:?}");
-        let change = if result.is_ok() { CHANGE } else { 0 };
+        let change = if result.as_ref().is_ok_and(is_changed) { CHANGE } else { 0 };
         // Nobody else has written the word: who finds it held leaves it.
         self.store_word(self.raw_start(*object), before.wrapping_add(change));
         result
