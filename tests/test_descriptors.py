@@ -102,3 +102,61 @@ def test_idle_pipes_under_the_numbers_of_a_heap_keep_nobody_waiting(delivery: De
     """
     done = run_program(program)
     assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
+
+
+@pytest.mark.parametrize("delivery", ["sigbus", "thread"])
+@pytest.mark.parametrize("which", ["all of them", "the userfaultfd's"])
+def test_closing_them_in_the_middle_of_moves_changes_no_answer(delivery: str, which: str) -> None:
+    program = f"""
+    import contextlib, os, random, threading, time
+    from subduct import Heap
+
+    def numbers():
+        return {{n for n in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{{n}}")}}
+
+    def value(element):
+        return [element[0], element[1], {{"n": element[2]["n"]}}]
+
+    # The first cycle tells how long one takes; in each other one everything is closed, at some time of it.
+    rng, cycle_s = random.Random(), 0.0
+    for number in range(8):
+        before = numbers()
+        heap = Heap("128MiB", delivery={delivery!r})
+        mine = sorted(numbers() - before)
+        if {which!r} != "all of them":
+            mine = [n for n in mine if "userfaultfd" in os.readlink(f"/proc/self/fd/{{n}}")]
+        plain = {{i: [i, str(i) * 20, {{"n": i * 0.5}}] for i in range(40_000)}}
+        heap.root["x"] = plain
+        for i in range(0, 40_000, 2):
+            del plain[i], heap.root["x"][i]
+        is_over, wrong, keys = threading.Event(), [], list(plain)
+
+        def read():
+            elements = heap.root["x"]
+            while not is_over.is_set():
+                key = rng.choice(keys)
+                if value(elements[key]) != plain[key]:
+                    wrong.append(key)
+
+        threads = [threading.Thread(target=read), threading.Thread(target=heap.collect)]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        if number:
+            time.sleep(rng.random() * cycle_s)
+            for descriptor in mine:
+                # The heap itself has closed the spare of one that it noticed was lost.
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        threads[1].join()
+        cycle_s = cycle_s or time.monotonic() - began
+        is_over.set()
+        threads[0].join()
+        assert not wrong, wrong[:5]
+        assert {{i: value(element) for i, element in heap.root["x"].items()}} == plain
+        heap.verify()
+        heap.close()
+    print("whole")
+    """
+    done = run_program(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")

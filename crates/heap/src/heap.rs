@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use subduct_kernel::{membarrier, page_size};
 
 use crate::clock;
-use crate::collector::control;
 use crate::collector::control::Kind;
+use crate::collector::{control, flip};
 use crate::compact::Mover;
 use crate::delivery::{choose_delivery, no_thread, serve_faults, unsupported};
 use crate::error::Error;
@@ -481,6 +481,7 @@ impl Owner {
         if let Some(collector) = lock(&self.collector).take() {
             collector.join();
         }
+        flip::stop_keeper(shared);
         if self.closes_now() {
             handler::remove(shared.mover.space.windows.view().address(0));
             if let Some(monitor) = lock(&shared.monitor).take() {

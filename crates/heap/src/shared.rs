@@ -10,6 +10,7 @@ use subduct_kernel::uffd::Userfaultfd;
 
 use crate::collector::control::{Control, Kind};
 use crate::collector::fullness::Fullness;
+use crate::collector::keeper::Keeper;
 use crate::collector::monitor::Monitor;
 use crate::collector::pacing::Pacing;
 use crate::collector::throttle::Throttle;
@@ -95,6 +96,8 @@ pub struct Shared {
     pub mover: ManuallyDrop<Mover>,
     /// The descriptor through which pages are installed; `None` with deliveries that need none. As `mover` in a child.
     pub userfaultfd: ManuallyDrop<Mutex<Option<Arc<Userfaultfd>>>>,
+    /// Keeps the descriptor open, from the first move on.
+    pub keeper: Mutex<Option<Keeper>>,
     /// Serves faults with `thread` delivery.
     pub monitor: Mutex<Option<Monitor>>,
     /// The roots.
@@ -171,6 +174,7 @@ impl Shared {
             pacing: Pacing::new(&options, mover.space.mutator_bytes()),
             mover: ManuallyDrop::new(mover),
             userfaultfd: ManuallyDrop::new(Mutex::new(userfaultfd)),
+            keeper: Mutex::default(),
             monitor: Mutex::default(),
             handles: HandleTable::default(),
             gate: Gate::default(),

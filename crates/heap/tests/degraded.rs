@@ -158,6 +158,15 @@ fn a_lost_descriptor_is_replaced_by_its_spare() {
 }
 
 #[test]
+fn pages_of_a_descriptor_without_numbers_come_when_the_move_has_ended() {
+    for delivery in CONCURRENT {
+        let stats = survive(delivery, || refuse(Call::Continue, libc::EBADF, u64::MAX));
+        assert!(stats.fallbacks.descriptors_lost > 0, "{stats:?}");
+        assert_eq!((stats.fallbacks.flips_in_pause, stats.fallbacks.runs_unregistered), (0, 0), "{stats:?}");
+    }
+}
+
+#[test]
 fn a_heap_that_may_not_handle_sigbus_takes_another_delivery() {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let _refusals = Refusals;

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{DESCRIPTORS, FORBIDDEN};
-use crate::kept::FileId;
+use crate::kept::{FileId, OwnTable};
 use crate::{KernelError, Result, errno, inject, is_forbidden};
 
 const UFFD_USER_MODE_ONLY: i32 = 1;
@@ -191,6 +191,17 @@ impl Userfaultfd {
     #[must_use]
     pub fn usable(&self) -> [RawFd; 2] {
         [self.raw(), self.numbers[1]]
+    }
+
+    /// Keeps the file open in a descriptor table that only the calling thread has: registrations stay while that lives, though every
+    /// number is closed. Waking who sleeps in a fault, and ending registrations, is still for a number.
+    ///
+    /// # Errors
+    /// As [`OwnTable::with`]; `EBADF` if both numbers were lost before.
+    pub fn keep(&self) -> std::result::Result<OwnTable, i32> {
+        let number = self.raw();
+        let table = OwnTable::with(vec![number])?;
+        if FileId::is_at(self.id, number) { Ok(table) } else { Err(libc::EBADF) }
     }
 
     /// Gives a number up that somebody else has closed, whatever is open under it now. False when it was the last one.

@@ -136,7 +136,8 @@ class Mapping(_native.Span):
 
         Without `keep_source` that is this object, at its new address. With it (MREMAP_DONTUNMAP) it is a new object, and this one
         stays mapped: private anonymous memory reads as zeros from now on, shared and file-backed memory shows the same pages,
-        and what was written to a private file mapping has gone to the new one. Registrations with a userfaultfd stay here.
+        and what was written to a private file mapping has gone to the new one. Registrations with a userfaultfd stay here: while
+        `serve()` fills this mapping, a page of shared memory that is touched at the new address first is filled with zeros, for both.
 
         Linux 5.7 for private anonymous memory, 5.13 (commit a4609387859f) for everything but mappings that the kernel marks
         VM_DONTEXPAND or VM_PFNMAP: EINVAL. EFAULT where a call on a part has split the mapping. mremap(2) says that the source

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use subduct_kernel::KernelError;
 
+use crate::collector::keeper::Keeper;
 use crate::compact::Plan;
 use crate::fault::chain;
 use crate::fork;
@@ -93,6 +94,11 @@ fn prepare(shared: &Shared, plan: &Plan, leaf_runs: &[(u64, u64)]) -> Result<(),
     }
     let userfaultfd = lock(&shared.userfaultfd);
     let Some(userfaultfd) = userfaultfd.as_ref() else { return Ok(()) };
+    let mut keeper = lock(&shared.keeper);
+    if keeper.is_none() {
+        *keeper = Keeper::start(userfaultfd);
+    }
+    shared.mover.installer.set_kept(keeper.is_some());
     let windows = &shared.mover.space.windows;
     for (start, end) in leaf_runs {
         windows.open_shadow(*start, *end)?;
@@ -149,11 +155,12 @@ fn disarm_leaves(shared: &Shared, leaf_runs: &[(u64, u64)]) {
 /// Ends every registration at once by closing the descriptor, when the kernel refuses to do it one by one, or when
 /// somebody else has closed a number of it.
 fn replace_descriptor(shared: &Shared) {
+    stop_keeper(shared);
     let mut userfaultfd = lock(&shared.userfaultfd);
     if let Some(old) = userfaultfd.take() {
         old.numbers().into_iter().for_each(fork::forget);
         if let Some(monitor) = lock(&shared.monitor).as_ref() {
-            // It holds the old descriptor, too: registrations end when both have let go.
+            // It holds the old descriptor, too: registrations end when all have let go.
             monitor.release(old);
         }
     }
@@ -165,6 +172,13 @@ fn replace_descriptor(shared: &Shared) {
         if let Some(monitor) = lock(&shared.monitor).as_ref() {
             monitor.watch(Arc::clone(new));
         }
+    }
+}
+
+/// Has the keeper let the descriptor go.
+pub fn stop_keeper(shared: &Shared) {
+    if let Some(keeper) = lock(&shared.keeper).take() {
+        keeper.stop();
     }
 }
 

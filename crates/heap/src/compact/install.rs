@@ -6,14 +6,14 @@
 //! | `EEXIST` | somebody mapped the next page before us, which is as good | go on behind it |
 //! | `EAGAIN`, part done | the next page is mapped already | go on there |
 //! | `EAGAIN`, `ENOMEM` | the address space is changing, or memory is short | try again, a bounded number of times |
-//! | `EBADF`, `ENOTTY` | somebody else closed the descriptor | go on with its spare |
+//! | `EBADF`, `ENOTTY` | somebody else closed the descriptor | go on with its spare; if that is closed, too, and a keeper keeps the registration: leave the page unmapped until the move has ended |
 //! | `ENOENT`, `EINVAL`, after the last page | nothing is registered any more | nothing |
 //! | anything else, or again too often | this page cannot be mapped | end the registration of what is left of the run: its pages are ready, and an ordinary access finds them in the file |
 //!
 //! Fault path: no lock, no allocation, no logging.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use subduct_kernel::uffd::is_lost;
 
@@ -29,11 +29,13 @@ const AGAIN_MAX: u32 = 1_000;
 pub struct Installer {
     userfaultfd: AtomicI32,
     spare: AtomicI32,
+    /// Whether the registration stays when both are lost.
+    is_kept: AtomicBool,
 }
 
 impl Default for Installer {
     fn default() -> Self {
-        Self { userfaultfd: AtomicI32::new(-1), spare: AtomicI32::new(-1) }
+        Self { userfaultfd: AtomicI32::new(-1), spare: AtomicI32::new(-1), is_kept: AtomicBool::new(false) }
     }
 }
 
@@ -44,6 +46,11 @@ impl Installer {
         let [userfaultfd, spare] = numbers.unwrap_or([-1, -1]);
         self.userfaultfd.store(userfaultfd, Ordering::Relaxed);
         self.spare.store(spare, Ordering::Relaxed);
+    }
+
+    /// Sets whether somebody keeps the registrations of the next move. Before the flip.
+    pub(crate) fn set_kept(&self, is_kept: bool) {
+        self.is_kept.store(is_kept, Ordering::Relaxed);
     }
 
     /// Whether pages need no installing, because the view was never unmapped.
@@ -70,10 +77,10 @@ impl Installer {
 }
 
 impl Mover {
-    /// Maps pages that are ready into the view.
-    pub(super) fn install(&self, first: PageId, end: PageId) {
+    /// Maps pages that are ready into the view. False if somebody has closed the descriptor: they are not mapped, and stay registered.
+    pub(super) fn install(&self, first: PageId, end: PageId) -> bool {
         if self.installer.is_software() {
-            return;
+            return true;
         }
         let geometry = self.space.geometry();
         let (mut at, stop) = (geometry.page_start(first), geometry.page_start(end));
@@ -83,7 +90,7 @@ impl Mover {
             let done = self.space.windows.install(fd, at, stop);
             at += done.mapped as u64;
             match done.errno {
-                0 => return,
+                0 => return true,
                 // [kernel.uffd.continue.eexist]
                 libc::EEXIST => at += geometry.page_bytes(),
                 libc::EAGAIN if done.mapped > 0 => {}
@@ -95,11 +102,17 @@ impl Mover {
                 // Lost by this thread, or by another one meanwhile.
                 errno if is_lost(errno) && (self.installer.lose(fd) || self.installer.current() != fd) => {}
                 // [kernel.uffd.continue.not-registered]
-                _ if self.is_ending() => return,
+                _ if self.is_ending() => return true,
+                // [kernel.uffd.close-ends-registrations] Not yet: the keeper has it open.
+                errno if is_lost(errno) && self.installer.is_kept.load(Ordering::Relaxed) => return false,
                 // [kernel.uffd.continue.hole]
-                errno => return self.expose(at, stop, errno),
+                errno => {
+                    self.expose(at, stop, errno);
+                    return true;
+                }
             }
         }
+        true
     }
 
     /// Ends the registration of pages that are ready but cannot be mapped: whoever touches them gets them from the file.

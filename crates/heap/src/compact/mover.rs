@@ -23,6 +23,7 @@ use crate::mark::Marks;
 use crate::object::Ref;
 use crate::space::table::SideTable;
 use crate::space::{Base, PageId, RegionId, Role, Space, Window};
+use crate::sync::yield_now;
 
 /// Pages that one fault makes ready, where nobody else is at them: 20 KiB where pages have 4 KiB, and 16 on average.
 const FAULT_PAGES: u32 = 5;
@@ -267,7 +268,12 @@ impl Mover {
             }
             Claim::Busy => self.pages.get(page.index()).wait_ready(),
             // The kernel may have dropped the entry of a page that was ready.
-            Claim::Ready => self.install(page, page.next()),
+            Claim::Ready => {
+                if !self.install(page, page.next()) {
+                    // The access is tried again until the move has ended.
+                    yield_now();
+                }
+            }
         }
     }
 
