@@ -13,6 +13,9 @@ from subduct import _native
 QUIET = {
     "PyBuffer_IsContiguous",
     "PyBytes_FromStringAndSize",
+    "PyCapsule_GetName",
+    "PyCapsule_GetPointer",
+    "PyCapsule_New",
     "PyDict_Next",
     "PyErr_ExceptionMatches",
     "PyErr_Fetch",

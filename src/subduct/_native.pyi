@@ -11,6 +11,7 @@ from typing_extensions import Buffer, TypeVar, disjoint_base
 from subduct._views import DictItems, DictKeys, DictValues
 
 __all__ = [
+    "Closing",
     "Dict",
     "DictIterator",
     "Guard",
@@ -346,6 +347,13 @@ class Span:
     def _resize(self, length: int, may_move: bool) -> None: ...
     def _protect(self, prot: int) -> None: ...
     def _advise(self, advice: int, offset: int, length: int) -> None: ...
+
+class Closing:
+    """The end of a `with` block that nothing keeps from calling close(), and then check()."""
+
+    def __new__(cls, *_arguments: object, **_keywords: object) -> Self: ...
+    def __enter__(self, /) -> Self: ...
+    def __exit__(self, _kind: object, error: object, _traceback: object, /) -> None: ...
 
 @final
 class Guard:

@@ -5,7 +5,9 @@ import errno
 import gc
 import os
 import tempfile
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -368,3 +370,85 @@ def test_a_pointer_into_it_is_good_for_c() -> None:
             mapping.close()
         del integers
         gc.collect()
+
+
+@pytest.mark.parametrize("use", ["write", "read"])
+def test_no_access_is_taken_away_from_under_another_thread(use: str) -> None:
+    done = run_program(
+        f"""
+        import os, threading
+        from subduct.kernel import Mapping, Prot
+        memory, data = Mapping.anonymous(16 << 20), b"x" * (16 << 20)
+        refused = threading.Event()
+        def work():
+            while not refused.is_set():
+                try:
+                    memory.write(0, data) if {use!r} == "write" else memory.read(0, len(data))
+                except (BufferError, ValueError):
+                    pass
+        thread = threading.Thread(target=work)
+        thread.start()
+        while not refused.is_set():
+            for prot in (Prot.READ if {use!r} == "write" else Prot.NONE, Prot.READ | Prot.WRITE):
+                try:
+                    memory.protect(prot)
+                except BufferError as error:
+                    assert "another thread uses right now" in str(error), error
+                    refused.set()
+        thread.join()
+        memory.protect(Prot.READ | Prot.WRITE)
+        memory.write(0, b"y")
+        print(memory.read(0, 2))
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "b'yx'\n" if use == "write" else "b'y\\x00'\n", "")
+
+
+def test_what_is_said_of_the_protection_is_what_it_is() -> None:
+    with Mapping.anonymous(PAGE_SIZE) as mapping:
+
+        def protect(prot: Prot) -> None:
+            with suppress(BufferError):  # another one is at it
+                mapping.protect(prot)
+
+        for _ in range(200):
+            wanted = (Prot.NONE, Prot.READ | Prot.WRITE, Prot.READ)
+            threads = [threading.Thread(target=protect, args=(prot,)) for prot in wanted]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert mapping.smaps()[0].prot == mapping.prot
+
+
+def test_a_child_has_a_mapping_only_if_it_has_all_of_it() -> None:
+    done = run_program(
+        """
+        import os
+        from subduct.kernel import PAGE_SIZE, Advice, Mapping
+        memory = Mapping.anonymous(16 * PAGE_SIZE)
+        memory.advise(Advice.DONTFORK)
+        memory.advise(Advice.DOFORK, 5 * PAGE_SIZE, PAGE_SIZE)
+        child = os.fork()
+        if child == 0:
+            theirs = Mapping.anonymous(8 * PAGE_SIZE, address=memory.address + 6 * PAGE_SIZE)
+            theirs.write(0, b"theirs")
+            try:
+                memory.read(0, 1)
+            except ValueError as error:
+                print(str(error)[:43])
+            memory.close()
+            print(theirs.read(0, 6), flush=True)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1], flush=True)
+        memory.advise(Advice.DOFORK)
+        memory.write(0, b"all")
+        child = os.fork()
+        if child == 0:
+            print(memory.read(0, 3), flush=True)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        """
+    )
+    said = "this process does not have the mapping: it \nb'theirs'\n0\nb'all'\n0\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")

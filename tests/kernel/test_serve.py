@@ -227,8 +227,11 @@ def test_wrong_options() -> None:
             serve(memory, numbered, start_method="magic")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="failure"):
             serve(memory, numbered, failure="ignore")  # type: ignore[arg-type]
-        with serve(memory, numbered), pytest.raises(KernelError, match="another userfaultfd"):
-            serve(memory, numbered)
+        with Userfaultfd() as theirs:
+            theirs.register(memory)
+            with pytest.raises(KernelError, match="another userfaultfd"):
+                serve(memory, numbered)
+            assert not memory._is_served
     with pytest.raises(ValueError, match="closed"):
         serve(memory, numbered)
 
@@ -338,3 +341,39 @@ def test_mappings_moves_and_userfaultfd_as_nobody() -> None:
     shown, user = done.stdout.splitlines()
     assert shown == f"{PAGE_SIZE} b'page' b'page' 0"
     assert int(user) != 0 or os.geteuid() != 0
+
+
+@pytest.mark.parametrize("kind", ["bytes", "zeros"])
+def test_whatever_answers_a_minor_fault_maps_the_page_that_is_there(kind: str) -> None:
+    def handler(fault: Fault) -> bytes | None:
+        if kind == "bytes":
+            return b"new" * PAGE_SIZE
+        fault.zero()
+        return None
+
+    with Memfd(4 * PAGE_SIZE) as file, file.map() as written, file.map() as served:
+        written.write(0, b"there")
+        with serve(served, handler, mode=RegisterMode.MINOR | RegisterMode.MISSING) as server:
+            assert served.read(0, 5) == b"there"
+            assert not server.failures
+
+
+def test_memory_is_served_by_one_server() -> None:
+    with Mapping.anonymous(4 * PAGE_SIZE) as memory, serve(memory, numbered):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="already: close that server first"):
+                serve(memory, numbered)
+        with pytest.raises(ValueError, match="nobody would fill them elsewhere"):
+            memory.move()
+        assert memory.read(3 * PAGE_SIZE, 1) == b"\3"
+
+
+def test_a_block_that_ends_with_a_failure_has_closed_the_server() -> None:
+    with Mapping.anonymous(8 * PAGE_SIZE) as memory:
+        view = memoryview(memory)
+        with pytest.raises(ServeError, match="no page five"), serve(memory, numbered) as server:
+            view[BAD]
+        assert not memory._is_served
+        with pytest.raises(ValueError, match="closed"):
+            server.process.is_alive()
+        view.release()

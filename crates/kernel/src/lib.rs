@@ -21,6 +21,7 @@
 
 mod error;
 pub mod futex;
+pub mod huge;
 pub mod inject;
 pub mod kept;
 pub mod look;

@@ -3,7 +3,7 @@
 //! `MAP_FIXED` and `MREMAP_FIXED` destroy whatever they hit. A [`Plot`] is put only where the kernel found room, where
 //! `MAP_FIXED_NOREPLACE` found the range free, or into a [`Holding`], an address range that was reserved before and knows
 //! which of its parts are taken. A move always goes onto a claim of its own, an inaccessible mapping made just before.
-//! Lengths are whole pages; callers see to that.
+//! Lengths are whole pages of the kind that is mapped ([`crate::huge`]); callers see to that.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -338,7 +338,8 @@ impl Plot {
         assert!(offset <= self.length && length <= self.length - offset, "outside");
         // SAFETY: the range is our own; what advice does to its content is what the caller asks for.
         unsafe { madvise(self.address + offset, length, advice) }?;
-        if matches!(advice, libc::MADV_DONTFORK | libc::MADV_DOFORK) {
+        // A child has it if it has all of it.
+        if advice == libc::MADV_DONTFORK || advice == libc::MADV_DOFORK && length == self.length {
             // A child that has it from its parent keeps it, and withholds it from its own children.
             self.process.store(process(), Ordering::Relaxed);
             self.inherited.store(advice == libc::MADV_DOFORK, Ordering::Relaxed);

@@ -3,16 +3,20 @@
 //! A thread that touches memory in a Python operation holds the GIL while it sleeps in the fault, so the thread that wakes it must never
 //! wait for the GIL: another thread, the teller, makes the calls. For the main thread there is a better way: a pending call, which
 //! CPython runs in the main thread before it goes on.
+//!
+//! The teller is a thread that Python started. One of ours would make a thread state for itself whenever it attaches, under a lock that
+//! CPython holds without the GIL: a child that is forked meanwhile waits for that lock for ever.
 
 use std::ffi::c_void;
 use std::os::raw::c_int;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyTuple};
 use subduct_kernel::serving::{Fallback, Unserved, Watch};
 
 use crate::errors::Argument::Number;
@@ -32,11 +36,18 @@ impl Pending {
     }
 }
 
+/// The threads of a guard. The teller ends after the other one.
+struct Threads {
+    guard: JoinHandle<()>,
+    /// Says nothing, and is cut off when the teller ends.
+    teller: Receiver<()>,
+}
+
 /// Watches one server, until stopped.
 #[pyclass(frozen, module = "subduct._native")]
 pub struct Guard {
     watch: Arc<Watch>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Option<Threads>>,
     /// The process whose threads these are. A forked child has the object, but neither the threads nor a say in when they end.
     process: u32,
 }
@@ -65,9 +76,9 @@ impl Guard {
         let watch = Arc::new(watch);
         let (watched, callback) = (Arc::clone(&watch), Arc::new(failed));
         let (sender, receiver) = channel();
-        let threads = [
-            start("subduct-teller", move || tell(&receiver))?,
-            start("subduct-guard", move || {
+        let teller = start_teller(py, receiver)?;
+        let guard = start("subduct-guard", {
+            move || {
                 let main = u64::from(std::process::id());
                 let pending =
                     |unserved: &Unserved| Pending { callback: Arc::clone(&callback), unserved: unserved.clone() };
@@ -76,9 +87,10 @@ impl Guard {
                     // Its failure means that the teller has ended: then nobody is left to be told.
                     |unserved, told| drop(sender.send((!told).then(|| pending(unserved)))),
                 );
-            })?,
-        ];
-        Ok(Self { watch, threads: Mutex::new(threads.into()), process: std::process::id() })
+            }
+        })?;
+        let threads = Mutex::new(Some(Threads { guard, teller }));
+        Ok(Self { watch, threads, process: std::process::id() })
     }
 
     /// Ends the watch and waits for its thread. Nothing happens the second time, nor in a forked child.
@@ -88,10 +100,14 @@ impl Guard {
         }
         let threads = self.take_threads();
         self.watch.stop();
-        py.detach(|| {
-            // Panics of these threads were printed by them.
-            threads.into_iter().for_each(|thread| drop(thread.join()));
-        });
+        if let Some(Threads { guard, teller }) = threads {
+            py.detach(move || {
+                // A panic of the thread was printed by it.
+                drop(guard.join());
+                // An error: the other end is gone, which is what it waits for.
+                let _ = teller.recv();
+            });
+        }
     }
 }
 
@@ -100,8 +116,8 @@ impl Guard {
         self.process != std::process::id()
     }
 
-    fn take_threads(&self) -> Vec<JoinHandle<()>> {
-        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take_threads(&self) -> Option<Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -121,22 +137,33 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> PyResult<JoinHandle
     thread.map_err(|error| PyOSError::new_err(format!("no thread for {name}: {error}")))
 }
 
+/// Starts the teller. The result is cut off when it ends.
+fn start_teller(py: Python<'_>, failures: Receiver<Option<Pending>>) -> PyResult<Receiver<()>> {
+    let (ends, ended) = channel();
+    let work = Mutex::new(Some((failures, ends)));
+    let run = PyCFunction::new_closure(py, Some(c"tell"), None, move |arguments, _| {
+        let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((failures, ends)) = work {
+            tell(arguments.py(), failures, ends);
+        }
+    })?;
+    py.import("_thread")?.call_method1("start_new_thread", (run, PyTuple::empty(py)))?;
+    Ok(ended)
+}
+
 /// Makes the calls that need not come first, until the guard ends. Each time it asks for the GIL, the main thread looks for its pending
 /// calls: before Python 3.13 it does not notice one that another thread added, unless it gets a signal.
-fn tell(failures: &Receiver<Option<Pending>>) {
-    while let Ok(pending) = failures.recv() {
-        let attached = Python::try_attach(|py| {
-            if let Some(pending) = &pending
-                && let Err(error) = pending.call(py)
-            {
-                error.write_unraisable(py, None);
-            }
-            drop(pending);
-        });
-        if attached.is_none() {
-            return;
+fn tell(py: Python<'_>, failures: Receiver<Option<Pending>>, ends: Sender<()>) {
+    let failures = Mutex::new(failures);
+    let next = || failures.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    while let Ok(pending) = py.detach(next) {
+        if let Some(pending) = pending
+            && let Err(error) = pending.call(py)
+        {
+            error.write_unraisable(py, None);
         }
     }
+    drop(ends);
 }
 
 /// Has the main thread make the call before it goes on. False where CPython's queue is full.

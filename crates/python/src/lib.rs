@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 mod ahead;
 #[cfg(not(Py_3_14))]
 mod calls;
+mod closing;
 mod compare;
 mod constant;
 mod copy_in;
@@ -74,6 +75,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ));
     }
     module.add_class::<heap::NativeHeap>()?;
+    module.add_class::<closing::Closing>()?;
     module.add_class::<dict::Dict>()?;
     module.add_class::<list::List>()?;
     module.add_class::<tuple::Tuple>()?;

@@ -77,7 +77,11 @@ impl Reserved {
 
 /// The length, if it is one or more whole pages.
 pub fn whole_pages(length: usize) -> PyResult<usize> {
-    let page = page_size();
+    whole(length, page_size())
+}
+
+/// The length, if it is one or more whole pages of this size.
+pub fn whole(length: usize, page: usize) -> PyResult<usize> {
     if length == 0 || !length.is_multiple_of(page) {
         let text = format!("a length must be a multiple of the page size ({page} bytes) and not 0, not {length}");
         return Err(PyValueError::new_err(text));

@@ -12,12 +12,12 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use subduct_kernel::placement::{Failure, Place, Plot};
-use subduct_kernel::raw;
+use subduct_kernel::{huge, raw};
 
 use crate::cpython;
 use crate::errors::Argument::{Address, Bits, Bytes, Number};
 use crate::errors::refused;
-use crate::reserved::{Reserved, place, wanted, whole_pages};
+use crate::reserved::{Reserved, place, wanted, whole};
 use crate::syscalls::call;
 
 const READ: u64 = 1;
@@ -39,14 +39,16 @@ struct State {
 pub struct Span {
     state: Mutex<State>,
     flags: u64,
+    /// Bytes of a page of what is mapped.
+    unit: usize,
 }
 
 impl Span {
-    fn owner_of(plot: Plot, prot: u64, flags: u64) -> Self {
+    fn owner_of(plot: Plot, prot: u64, flags: u64, unit: usize) -> Self {
         let (address, length) = (plot.address(), plot.length());
         let plot = Some(Arc::new(plot));
         let state = State { plot, changing: false, prot, exports: 0, writable_exports: 0, address, length };
-        Self { state: Mutex::new(state), flags }
+        Self { state: Mutex::new(state), flags, unit }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,9 +168,13 @@ impl Span {
             drop(plot);
             let moved = moved.map_err(|failure| move_failed(py, failure, from, length, length, MOVE_KEEP, &place))?;
             let prot = source.state().prot;
-            return Ok(Self::owner_of(moved, prot, source.flags));
+            return Ok(Self::owner_of(moved, prot, source.flags, source.unit));
         }
-        let (length, fd) = (whole_pages(length)?, fd.unwrap_or(-1));
+        let fd = fd.unwrap_or(-1);
+        let unit = huge::unit(flags, fd).ok_or_else(|| {
+            PyValueError::new_err("/proc/meminfo does not tell how large a huge page is: choose a size, as HUGE_2MB")
+        })?;
+        let length = whole(length, unit)?;
         let mapped = py.detach(|| Plot::map(&place, length, prot, flags, fd, offset));
         let plot = mapped.map_err(|failure| match failure {
             Failure::Taken => taken(&place, length),
@@ -186,7 +192,7 @@ impl Span {
                 errno,
             ),
         })?;
-        Ok(Self::owner_of(plot, prot, flags))
+        Ok(Self::owner_of(plot, prot, flags, unit))
     }
 
     /// First address; the last one it had where it is closed.
@@ -253,7 +259,7 @@ impl Span {
     }
 
     fn _resize(&self, py: Python<'_>, length: usize, may_move: bool) -> PyResult<()> {
-        let length = whole_pages(length)?;
+        let length = whole(length, self.unit)?;
         let (from, old) = (self.address(), self.length());
         self.change(py, "resize", |plot| plot.resize(length, may_move))?.map_err(|failure| match failure {
             Failure::Taken => PyValueError::new_err(
@@ -264,23 +270,31 @@ impl Span {
     }
 
     fn _protect(&self, py: Python<'_>, prot: u64) -> PyResult<()> {
-        let (plot, before) = {
+        let (address, length) = {
             let mut state = self.state();
             let plot = state.plot()?;
             let loses = |access: u64, exports: usize| prot & access == 0 && exports != 0;
             if loses(READ, state.exports) || loses(WRITE, state.writable_exports) {
                 return Err(PyBufferError::new_err("exported buffers need the access that this protection takes away"));
             }
-            let before = state.prot;
-            // A buffer that is exported while the call runs gets what both allow.
-            state.prot &= prot;
-            (plot, before)
+            // One of them is `plot`.
+            if state.prot & !prot != 0 && state.plot.as_ref().is_some_and(|plot| Arc::strong_count(plot) > 2) {
+                return Err(PyBufferError::new_err(
+                    "cannot take access to a mapping that another thread uses right now",
+                ));
+            }
+            // Nobody begins to use it until the protection is known.
+            state.changing = true;
+            (plot.address(), plot.length())
         };
-        let (address, length) = (plot.address(), plot.length());
         let arguments = [("address", Address(address as u64)), ("length", Bytes(length as u64)), ("prot", Bits(prot))];
-        // SAFETY: the range is ours, and nobody relies on an access that goes: buffers were counted above.
+        // SAFETY: the range is ours, and nobody relies on an access that goes: buffers and other users were counted above.
         let outcome = call("mprotect", &arguments).run(py, || unsafe { raw::memory::mprotect(address, length, prot) });
-        self.state().prot = if outcome.is_ok() { prot } else { before };
+        let mut state = self.state();
+        state.changing = false;
+        if outcome.is_ok() {
+            state.prot = prot;
+        }
         outcome
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from subduct._native import KernelError
@@ -24,7 +25,7 @@ class Fault:
     """A page that a thread of the served process waits for.
 
     The handler returns the bytes of the page, or of the page and the ones behind it, or answers with one of the methods and returns
-    None. Pages that are there already are left as they are.
+    None. Pages that are there already are left as they are: bytes for a minor fault map what the file has.
     """
 
     __slots__ = ("address", "answered", "event", "length", "offset", "userfaultfd")
@@ -54,6 +55,7 @@ class Fault:
                 done += self.userfaultfd.copy(self.address + done, view[done:], CopyMode.DONTWAKE)
             except KernelError as error:
                 if error.errno == errno.EEXIST:
+                    self._map(self.address + done)
                     done += PAGE_SIZE
                 elif error.errno != errno.EAGAIN or (tries := tries + 1) == _TRIES:
                     raise
@@ -73,7 +75,14 @@ class Fault:
         except KernelError as error:
             if error.errno != errno.EEXIST:
                 raise
+            self._map(self.address)
         self._wake()
+
+    def _map(self, address: int) -> None:
+        """Maps a page that the file has, where whoever touches it would only fault on it again."""
+        if self.event.minor:
+            with suppress(KernelError):  # EEXIST: mapped already
+                self.userfaultfd.continue_(address, PAGE_SIZE)
 
     def _wake(self, length: int = PAGE_SIZE) -> None:
         # Where somebody else was quicker (EEXIST) the thread may still sleep.

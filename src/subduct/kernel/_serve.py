@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from weakref import WeakSet
 
 from subduct import _native
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
     from multiprocessing.process import BaseProcess
-    from types import FrameType, TracebackType
+    from types import FrameType
 
     from subduct.kernel._fault import Handler
 
@@ -56,7 +56,7 @@ class ServeError(RuntimeError):
         """The kernel's number of the thread that touched it."""
 
 
-class Server:
+class Server(_native.Closing):
     """A process that fills the pages of a mapping on demand. Made by `serve`, ended by `close()` or its `with` block.
 
     A process that is forked meanwhile (by os.fork, by multiprocessing, also the one that runs the handler) does not have the memory,
@@ -77,6 +77,8 @@ class Server:
         self._untold: list[ServeError] = []
         self._guard: _native.Guard | None = None
         self._withheld = False
+        self._serves = False
+        self._is_left = False
 
     def withhold(self) -> None:
         """Keeps the memory from children until `close()`: they would read zeros that nobody served. `serve` calls it."""
@@ -130,15 +132,18 @@ class Server:
 
     def close(self) -> None:
         """Ends the process and the registration. Pages that were never touched read as zeros (or as the file) from now on."""
-        if self._guard is None:
+        # Each step can be done again: a failure that is told to this thread in between ends the call.
+        if self._is_left:
             return
         _active.discard(self)
-        self.mapping._is_served = False
-        guard, self._guard = self._guard, None
-        # First: a thread that touches a page after nobody can fill it would keep the GIL for ever.
-        with suppress(KernelError, ValueError):
-            self.userfaultfd.unregister(self.mapping)
-        guard.stop()
+        if self._serves:
+            # First: a thread that touches a page after nobody can fill it would keep the GIL for ever.
+            with suppress(KernelError, ValueError):
+                self.userfaultfd.unregister(self.mapping)
+            self._serves = self.mapping._is_served = False
+        if self._guard is not None:
+            self._guard.stop()
+            self._guard = None
         _end(self.process)
         self.process.close()
         self.userfaultfd.close()
@@ -147,12 +152,13 @@ class Server:
     def share_again(self) -> None:
         """Takes `withhold()` back."""
         if self._withheld:
-            self._withheld = False
             with suppress(BufferError, KernelError, ValueError):
                 self.mapping.advise(Advice.DOFORK)
+            self._withheld = False
 
     def leave(self) -> None:
         """Lets go of everything in a child that was forked, without touching what is the parent's. Runs after each fork."""
+        self._is_left = True
         self._guard = None
         self.mapping._is_served = False
         self._untold.clear()
@@ -163,16 +169,6 @@ class Server:
             # So that an inherited memoryview never shows what would be mapped there next. Taken already: nothing to be done.
             with suppress(KernelError):
                 calls.mmap(self.mapping.address, self.mapping.length, Prot.NONE, _KEEP_OUT)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
-    ) -> None:
-        self.close()
-        if error is None:
-            self.check()
 
 
 def serve(
@@ -239,7 +235,7 @@ def serve(
             undo.callback(server.close)
         # Last: another thread that touches a page before somebody can fill it would keep the GIL for ever.
         userfaultfd.register(mapping, mode=mode)
-        mapping._is_served = True
+        server._serves = mapping._is_served = True
         undo.pop_all()
     return server
 
@@ -256,6 +252,8 @@ def _check(mapping: object, handler: object, failure: str, start_method: str) ->
     if not callable(handler):
         raise TypeError(f"the handler is a function of a Fault, not {type(handler).__name__}")
     mapping._whole()
+    if mapping._is_served:
+        raise ValueError("serve() fills the pages of this mapping already: close that server first")
 
 
 def _leave_all() -> None:
