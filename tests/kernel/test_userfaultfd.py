@@ -385,6 +385,45 @@ def test_waiting_in_asyncio_can_be_cancelled(uffd: Userfaultfd) -> None:
     assert uffd.read() == []
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same thread", "another thread"])
+def test_closing_ends_the_task_that_waits(uffd: Userfaultfd, elsewhere: bool) -> None:
+    async def main() -> None:
+        waiting = asyncio.create_task(uffd.next())
+        await asyncio.sleep(0)
+        if elsewhere:
+            await asyncio.to_thread(uffd.close)
+        else:
+            uffd.close()
+        with pytest.raises(ValueError, match="closed"):
+            await asyncio.wait_for(waiting, 60)
+
+    asyncio.run(main())
+
+
+def test_a_task_cancelled_after_closing_leaves_the_number_alone(uffd: Userfaultfd) -> None:
+    async def main() -> None:
+        loop, number = asyncio.get_running_loop(), uffd.fileno()
+        waiting = asyncio.create_task(uffd.next())
+        await asyncio.sleep(0)
+        here, there = os.pipe()
+        uffd.close()
+        os.dup2(here, number)
+        try:
+            arrived = asyncio.Event()
+            loop.add_reader(number, arrived.set)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            os.write(there, b"x")
+            await asyncio.wait_for(arrived.wait(), 60)
+            assert loop.remove_reader(number)
+        finally:
+            for descriptor in (here, there, number):
+                os.close(descriptor)
+
+    asyncio.run(main())
+
+
 def test_a_descriptor_that_blocks(memory: Mapping) -> None:
     with Userfaultfd(flags=UffdFlag.USER_MODE_ONLY | UffdFlag.CLOEXEC) as userfaultfd:
         userfaultfd.register(memory)
