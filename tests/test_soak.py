@@ -56,7 +56,7 @@ def test_a_joined_thread_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("fd", "task", "task/1", "task/2", "task/3"):
         (tmp_path / name).mkdir()
     (tmp_path / "status").write_text("RssAnon:\t  12 kB\n")
-    (tmp_path / "maps").write_text("a mapping\n")
+    (tmp_path / "maps").write_bytes(b"of a\rfile \xff\nof none\n")
     looks = []
 
     def give_way(_: float) -> None:
@@ -68,6 +68,7 @@ def test_a_joined_thread_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(time, "sleep", give_way)
     figures = module._settled_figures(2)
     monkeypatch.undo()
+    assert figures["mappings"] == 2
     assert figures["threads"] == (2 if ends else 3)
     assert looks == [3] * (5 if ends else module._MOST_LOOKS)
 

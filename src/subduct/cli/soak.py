@@ -197,7 +197,7 @@ def _figures() -> dict[str, int]:
         private_kib = next(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
         return {
             "private_bytes": private_kib << 10,
-            "mappings": (_PROCESS / "maps").read_text().count("\n"),
+            "mappings": (_PROCESS / "maps").read_bytes().count(b"\n"),
             "descriptors": len(list((_PROCESS / "fd").iterdir())),
             "threads": len(list((_PROCESS / "task").iterdir())),
         }
