@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from subduct.kernel import (
     Unmap,
     Userfaultfd,
     WriteprotectMode,
+    _userfaultfd,
     calls,
 )
 from subduct.kernel._events import parse_events
@@ -141,6 +143,29 @@ def test_a_missing_page_is_copied(uffd: Userfaultfd, memory: Mapping) -> None:
     assert uffd.zeropage(event.address, PAGE_SIZE) == PAGE_SIZE
     toucher.finish()
     assert memory.read(0, 2) == b"x\0"
+
+
+@pytest.mark.parametrize("timeout_s", [math.inf, 1e10, 1e300, 3e6, 1 << 70])
+def test_the_longest_times_are_waited(uffd: Userfaultfd, memory: Mapping, timeout_s: float) -> None:
+    uffd.register(memory)
+    toucher = Toucher(lambda: memory.read(0, 1))
+    (event,) = uffd.wait(timeout_s)
+    assert isinstance(event, PageFault)
+    uffd.zeropage(event.address, PAGE_SIZE)
+    assert toucher.finish() == b"\0"
+
+
+def test_a_time_longer_than_one_poll(uffd: Userfaultfd, memory: Mapping, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_userfaultfd, "_LONGEST_POLL_MS", 1)
+    assert uffd.wait(0.005) == []
+    uffd.register(memory)
+    for timeout_s in (60, None):
+        toucher = Toucher(lambda: memory.read(0, 1))
+        (event,) = uffd.wait(timeout_s)
+        assert isinstance(event, PageFault)
+        uffd.zeropage(event.address, PAGE_SIZE)
+        assert toucher.finish() == b"\0"
+        memory.advise(Advice.DONTNEED)
 
 
 def test_partial_results(uffd: Userfaultfd, memory: Mapping) -> None:

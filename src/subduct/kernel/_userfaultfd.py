@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import select
 from contextlib import suppress
@@ -42,6 +43,8 @@ _DEVICE_REMEDIES = {
     errno.EPERM: "the container's list of devices must allow it; without device=True no device is needed",
     errno.ENOENT: "the device came with Linux 6.1, and a container must be given it; without device=True no device is needed",
 }
+# poll(2) takes an int.
+_LONGEST_POLL_MS = (1 << 31) - 1
 _UNPRIVILEGED = UffdFlag.USER_MODE_ONLY | UffdFlag.NONBLOCK | UffdFlag.CLOEXEC
 
 
@@ -217,12 +220,15 @@ class Userfaultfd:
         )
 
     def wait(self, timeout_s: float | None = None) -> list[Event]:
-        """The events that wait, or the next ones; none after `timeout_s` seconds. The GIL is released meanwhile."""
+        """The events that wait, or the next ones; none after `timeout_s` seconds, which may be infinite. The GIL is released meanwhile."""
         ready = select.poll()
         ready.register(self._pollable(), select.POLLIN)
-        if ready.poll(None if timeout_s is None else timeout_s * 1000):
-            return self.read()
-        return []
+        left_ms = math.inf if timeout_s is None else timeout_s * 1000
+        while not ready.poll(min(left_ms, _LONGEST_POLL_MS)):
+            left_ms -= _LONGEST_POLL_MS
+            if left_ms <= 0:
+                return []
+        return self.read()
 
     async def next(self) -> list[Event]:
         """The events that wait, or the next ones, in an asyncio loop; one task at a time. ValueError once it is closed."""
