@@ -220,6 +220,16 @@ def test_wrong_usage_is_explained() -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["run", "soak"])
+def test_an_empty_name_is_no_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As "$FILE" is where FILE is not set."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "source.py").write_text("x = 1\n")
+    done = command(name, "", "--seconds", "0.1", "--budget", "64MiB")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("'': no such file or folder\n")
+
+
 @pytest.mark.parametrize("name", [["run"], ["doctor"], ["soak"], ["selftest"], ["bench", "pause"]], ids=" ".join)
 def test_an_unknown_option_is_explained_by_its_own_command(name: list[str]) -> None:
     done = command(*name, "--secconds", "3")
