@@ -113,6 +113,12 @@ def test_every_kind_of_source_is_compared(tmp_path: Path, kind: str, capsys: pyt
     assert report["operations"] > 0
 
 
+def test_a_document_that_is_compared_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_data(tmp_path, KINDS[0])
+    assert main(["run", str(path), "--seconds", "0", "--budget", "64MiB", "--keep", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sample_compared"] == DOCUMENTS
+
+
 def test_a_run_that_can_compare_nothing_fails(
     records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,7 @@
 """`subduct soak`: a short one passes, and growth is found."""
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from subduct.cli import soak as module
+from subduct.cli.refused import RefusedError
 from subduct.cli.soak import TOLERANCES, Sample, growth
 
 MIB = 1 << 20
@@ -71,6 +74,19 @@ def test_a_joined_thread_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     assert figures["mappings"] == 2
     assert figures["threads"] == (2 if ends else 3)
     assert looks == [3] * (5 if ends else module._MOST_LOOKS)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "fs.file-max"), (errno.EACCES, "mount /proc")]
+)
+def test_what_to_do_where_the_figures_cannot_be_read(monkeypatch: pytest.MonkeyPatch, number: int, remedy: str) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(RefusedError, match=remedy) as caught:
+        module._figures()
+    assert ("mount /proc" in str(caught.value)) is (number == errno.EACCES)
 
 
 def test_a_short_soak_passes() -> None:

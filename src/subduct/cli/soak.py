@@ -17,6 +17,7 @@ from subduct.churn.sample import disagreement, matches_source
 from subduct.cli.interrupt import Interrupt, InterruptedRunError
 from subduct.cli.loading import TICK_S, choose_seed, load, open_data, open_heap
 from subduct.cli.refused import RefusedError
+from subduct.cli.untried import untried
 from subduct.report import make_reporter
 from subduct.report.table import aligned
 from subduct.report.units import count, mib, plural, seconds
@@ -202,8 +203,10 @@ def _figures() -> dict[str, int]:
             "threads": len(list((_PROCESS / "task").iterdir())),
         }
     except OSError as error:
+        lacks_files = untried(error.errno)
+        remedy = "mount /proc" if lacks_files is None else lacks_files.remedy.rstrip(".")
         raise RefusedError(
-            f"what must not grow is read from {_PROCESS}, which cannot be read: {error.strerror}; mount /proc"
+            f"what must not grow is read from {_PROCESS}, which cannot be read: {error.strerror}; {remedy}"
         ) from None
 
 
