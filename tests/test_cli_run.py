@@ -113,6 +113,12 @@ def test_every_kind_of_source_is_compared(tmp_path: Path, kind: str, capsys: pyt
     assert report["operations"] > 0
 
 
+def test_a_document_that_is_compared_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_data(tmp_path, KINDS[0])
+    assert main(["run", str(path), "--seconds", "0", "--budget", "64MiB", "--keep", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sample_compared"] == DOCUMENTS
+
+
 def test_a_run_that_can_compare_nothing_fails(
     records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +224,16 @@ def test_wrong_usage_is_explained() -> None:
         assert done.returncode == 2
         assert "usage: subduct" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "soak"])
+def test_an_empty_name_is_no_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As "$FILE" is where FILE is not set."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "source.py").write_text("x = 1\n")
+    done = command(name, "", "--seconds", "0.1", "--budget", "64MiB")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("'': no such file or folder\n")
 
 
 @pytest.mark.parametrize("name", [["run"], ["doctor"], ["soak"], ["selftest"], ["bench", "pause"]], ids=" ".join)

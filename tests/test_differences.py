@@ -100,6 +100,12 @@ PROBES: dict[str, Callable[[Make], Any]] = {
 }
 
 
+def test_what_pickle_asks_of_tuples_is_not_there(heap: Heap) -> None:
+    assert hasattr((1,), "__getnewargs__")
+    assert not hasattr(heap.tuple((1,)), "__getnewargs__")
+    assert "`__getnewargs__`" in DIFFERENCES["pickle"].proxy
+
+
 @pytest.mark.parametrize("name", PROBES)
 def test_a_difference_is_one(heap: Heap, name: str) -> None:
     proxies: dict[type, Make] = {dict: heap.dict, list: heap.list, tuple: heap.tuple}

@@ -109,8 +109,15 @@ def test_nothing_is_left_open(tmp_path: Path, packed: str) -> None:
 def test_data_that_were_cut_off(tmp_path: Path, packed: str, share: float) -> None:
     data = PACK[packed](LINES)
     cut = data[: max(5, int(len(data) * share))]
-    pattern = rf"the {packed} data end too early: the file was cut off; [\d,]+ bytes could be unpacked"
-    assert re.fullmatch(pattern, refusal(write(tmp_path, "data.ndjson", cut)))
+    pattern = rf"the {packed} data end too early: the file was cut off; ([\d,]+) bytes could be unpacked"
+    said = re.fullmatch(pattern, refusal(write(tmp_path, "data.ndjson", cut)))
+    assert said
+    assert (said[1] == "0") is (share == 0)
+
+
+def test_a_short_file_that_was_cut_off_says_how_much_it_had(tmp_path: Path) -> None:
+    path = write(tmp_path, "data.json.gz", gzip.compress(b'[{"a": 1}]')[:-3])
+    assert refusal(path) == "the gzip data end too early: the file was cut off; 10 bytes could be unpacked"
 
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
@@ -128,8 +135,12 @@ def test_damaged_data(tmp_path: Path, packed: str, place: float) -> None:
 
 @pytest.mark.parametrize("packed", PACK)
 def test_what_follows_packed_data(tmp_path: Path, packed: str) -> None:
-    message = refusal(write(tmp_path, "data.ndjson", PACK[packed](LINES) + b"and more"))
-    assert re.match(rf"the {packed} data are damaged after [\d,]+ unpacked bytes: \w", message)
+    for content in (LINES, LINES[:-1], b"[1]\n"):
+        message = refusal(write(tmp_path, "my data", PACK[packed](content) + b"and more"))
+        assert message == (
+            f"behind the {packed} data, {len(content):,} bytes unpacked, comes something else; "
+            f"leave it away by: {packed} -dc 'my data' > NEW"
+        )
 
 
 def test_zstd_without_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +190,9 @@ def archive(kind: str) -> bytes:
         (archive("tar"), "a tar archive; unpack it first, and load one of its files: tar -xf 'my data'"),
         (gzip.compress(archive("tar")), "a tar archive in gzip data; unpack it first, and load one of its files"),
         ("[1]".encode("utf-16"), "UTF-16 text; convert text by: iconv -f UTF-16 -t UTF-8 'my data' > NEW"),
+        (bytes(100_000), "no text: most of its first bytes are zero"),
+        (bytes(1), "no text: most of its first bytes are zero"),
+        (gzip.compress(bytes(600)), "no text in gzip data: most of its first bytes are zero"),
         ("[1]".encode("utf-16-be"), "every other byte is zero, as in UTF-16 text; convert text by: iconv"),
     ],
     # By what is said: packed data hold the time, and tests in two processes must have the same names.

@@ -118,7 +118,8 @@ DIFFERENCES: dict[str, Difference] = {
     "pickle": Difference(
         "`pickle`",
         "the container itself; what two references share stays shared",
-        "a plain dict, list or tuple; sharing and cycles stay within one proxy, while two proxies of one container become two",
+        "a plain dict, list or tuple; sharing and cycles stay within one proxy, while two proxies of one container become two; "
+        "a Tuple has no `__getnewargs__`",
         "who loads it need not have the heap, nor subduct",
     ),
     "deepcopy": Difference(

@@ -57,6 +57,20 @@ def test_every_line_of_this_process_is_read() -> None:
     assert all("Rss" in entry.figures for entry in detailed if entry.path != "[vsyscall]")
 
 
+@pytest.mark.parametrize("odd", [b"a\rb", b"a\r", b"\r\xff\x85", b"a\x0b\x0c\x1c b"])
+def test_odd_names_of_mapped_files(tmp_path: Path, odd: bytes) -> None:
+    name = os.fsencode(tmp_path / os.fsdecode(odd))
+    (tmp_path / os.fsdecode(odd)).write_bytes(bytes(PAGE_SIZE))
+    file = os.open(name, os.O_RDWR)
+    try:
+        with Mapping.file(file, PAGE_SIZE) as mapping:
+            for found in (maps, smaps):
+                (entry,) = found(address=mapping.address, length=mapping.length)
+                assert os.fsencode(entry.path) == name
+    finally:
+        os.close(file)
+
+
 def test_a_mapping_is_found_by_its_range() -> None:
     with Memfd(2 * PAGE_SIZE, name="found") as file, file.map() as mapping:
         mapping.write(0, b"x")

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from subduct.kernel import (
     Unmap,
     Userfaultfd,
     WriteprotectMode,
+    _userfaultfd,
     calls,
 )
 from subduct.kernel._events import parse_events
@@ -141,6 +143,29 @@ def test_a_missing_page_is_copied(uffd: Userfaultfd, memory: Mapping) -> None:
     assert uffd.zeropage(event.address, PAGE_SIZE) == PAGE_SIZE
     toucher.finish()
     assert memory.read(0, 2) == b"x\0"
+
+
+@pytest.mark.parametrize("timeout_s", [math.inf, 1e10, 1e300, 3e6, 1 << 70])
+def test_the_longest_times_are_waited(uffd: Userfaultfd, memory: Mapping, timeout_s: float) -> None:
+    uffd.register(memory)
+    toucher = Toucher(lambda: memory.read(0, 1))
+    (event,) = uffd.wait(timeout_s)
+    assert isinstance(event, PageFault)
+    uffd.zeropage(event.address, PAGE_SIZE)
+    assert toucher.finish() == b"\0"
+
+
+def test_a_time_longer_than_one_poll(uffd: Userfaultfd, memory: Mapping, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_userfaultfd, "_LONGEST_POLL_MS", 1)
+    assert uffd.wait(0.005) == []
+    uffd.register(memory)
+    for timeout_s in (60, None):
+        toucher = Toucher(lambda: memory.read(0, 1))
+        (event,) = uffd.wait(timeout_s)
+        assert isinstance(event, PageFault)
+        uffd.zeropage(event.address, PAGE_SIZE)
+        assert toucher.finish() == b"\0"
+        memory.advise(Advice.DONTNEED)
 
 
 def test_partial_results(uffd: Userfaultfd, memory: Mapping) -> None:
@@ -383,6 +408,45 @@ def test_waiting_in_asyncio_can_be_cancelled(uffd: Userfaultfd) -> None:
 
     asyncio.run(main())
     assert uffd.read() == []
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same thread", "another thread"])
+def test_closing_ends_the_task_that_waits(uffd: Userfaultfd, elsewhere: bool) -> None:
+    async def main() -> None:
+        waiting = asyncio.create_task(uffd.next())
+        await asyncio.sleep(0)
+        if elsewhere:
+            await asyncio.to_thread(uffd.close)
+        else:
+            uffd.close()
+        with pytest.raises(ValueError, match="closed"):
+            await asyncio.wait_for(waiting, 60)
+
+    asyncio.run(main())
+
+
+def test_a_task_cancelled_after_closing_leaves_the_number_alone(uffd: Userfaultfd) -> None:
+    async def main() -> None:
+        loop, number = asyncio.get_running_loop(), uffd.fileno()
+        waiting = asyncio.create_task(uffd.next())
+        await asyncio.sleep(0)
+        here, there = os.pipe()
+        uffd.close()
+        os.dup2(here, number)
+        try:
+            arrived = asyncio.Event()
+            loop.add_reader(number, arrived.set)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            os.write(there, b"x")
+            await asyncio.wait_for(arrived.wait(), 60)
+            assert loop.remove_reader(number)
+        finally:
+            for descriptor in (here, there, number):
+                os.close(descriptor)
+
+    asyncio.run(main())
 
 
 def test_a_descriptor_that_blocks(memory: Mapping) -> None:

@@ -215,7 +215,7 @@ def _add(commands: Any, name: str, summary: str, description: str, epilog: str) 
 
 def _add_data_options(command: argparse.ArgumentParser, *, budget: str, limit: int | None) -> None:
     command.add_argument(
-        "data", metavar="DATA", nargs="?", type=Path, help="what to load (default: the standard library)"
+        "data", metavar="DATA", nargs="?", type=_path, help="what to load (default: the standard library)"
     )
     command.add_argument(
         "--delimiter",
@@ -265,6 +265,13 @@ def _checked(parse_number: Callable[[str], Any], accept: Callable[[Any], bool], 
         return number
 
     return convert
+
+
+def _path(text: str) -> Path:
+    # Path("") is the folder that one is in, which nobody means by a variable that is not set.
+    if not text:
+        raise argparse.ArgumentTypeError("'': no such file or folder")
+    return Path(text)
 
 
 def _delimiter(text: str) -> str:

@@ -62,8 +62,9 @@ class _Job:
         self._loaded: Memory | None = None
         self._churned: Memory | None = None
         self._kept: Kept | None = None
-        self._compared = 0
-        self._mismatches: list[str] = []
+        # By number: what is kept is compared a second time.
+        self._compared: set[int] = set()
+        self._mismatches: dict[int, str] = {}
         self._failures: list[str] = []
 
     def run(self) -> int:
@@ -165,8 +166,8 @@ class _Job:
             self._interrupt.check()
             self._reporter.check(CheckProgress(compared, len(sample)))
             if not matches_source(store, number):
-                self._mismatches.append(str(self._source.key(number)))
-            self._compared += 1
+                self._mismatches[number] = str(self._source.key(number))
+            self._compared.add(number)
 
     def _keep(self, store: DocumentStore, before: Memory) -> None:
         """Deletes all but a fraction of the documents, collects once, and checks what is left."""
@@ -205,8 +206,8 @@ class _Job:
             loaded=self._loaded,
             churned=self._churned,
             kept=self._kept,
-            sample_compared=self._compared,
-            mismatches=tuple(self._mismatches),
+            sample_compared=len(self._compared),
+            mismatches=tuple(self._mismatches.values()),
             verified=not failures and not interrupted,
             failure="; ".join(failures) or None,
             interrupted=interrupted,

@@ -8,7 +8,7 @@ import time
 import warnings
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from statistics import median
+from statistics import median_high, median_low
 from typing import TYPE_CHECKING
 
 from subduct import HeapFull
@@ -17,6 +17,7 @@ from subduct.churn.sample import disagreement, matches_source
 from subduct.cli.interrupt import Interrupt, InterruptedRunError
 from subduct.cli.loading import TICK_S, choose_seed, load, open_data, open_heap
 from subduct.cli.refused import RefusedError
+from subduct.cli.untried import untried
 from subduct.report import make_reporter
 from subduct.report.table import aligned
 from subduct.report.units import count, mib, plural, seconds
@@ -34,6 +35,9 @@ _PROCESS = Path("/proc/self")
 _MOST_ROUNDS = 30
 _FEWEST_ROUNDS = 6
 _ROUND_S = 2.0
+# A thread that was joined is a task of the process for a moment longer. One that stays for so many looks is growth.
+_MOST_LOOKS = 1000
+_LOOK_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,9 @@ class Tolerance:
     share: float
     amount: int
 
-    def limit(self, before: float) -> float:
+    def limit(self, before: int) -> int:
         """The most that may be there after `before`."""
-        return before * (1 + self.share) + self.amount
+        return int(before * (1 + self.share)) + self.amount
 
 
 TOLERANCES = {
@@ -109,19 +113,20 @@ def growth(samples: list[Sample]) -> list[str]:
     return [name for name, (first, last) in _thirds(samples).items() if last > TOLERANCES[name].limit(first)]
 
 
-def _thirds(samples: list[Sample]) -> dict[str, tuple[float, float]]:
-    """Each figure's median in the first third and in the last."""
+def _thirds(samples: list[Sample]) -> dict[str, tuple[int, int]]:
+    """Each figure's median in the first third and in the last. Of the two in the middle of an even number of samples it is the
+    higher one in the first third and the lower one in the last: between two samples an odd one would decide."""
     size = max(1, len(samples) // 3)
     first, last = (zip(*map(astuple, part), strict=True) for part in (samples[:size], samples[-size:]))
     names = [field.name for field in fields(Sample)]
-    return {name: (median(a), median(b)) for name, a, b in zip(names, first, last, strict=True)}
+    return {name: (median_high(a), median_low(b)) for name, a, b in zip(names, first, last, strict=True)}
 
 
 def _table(samples: list[Sample]) -> list[list[str]]:
     rows = [["", "first third", "last third", "at most"]]
     for name, (first, last) in _thirds(samples).items():
         numbers = [first, last, TOLERANCES[name].limit(first)]
-        shown = [mib(int(number)) if name.endswith("_bytes") else count(number) for number in numbers]
+        shown = [mib(number) if name.endswith("_bytes") else count(number) for number in numbers]
         rows.append([name.removesuffix("_bytes"), *shown])
     return rows
 
@@ -140,9 +145,10 @@ def _rounds(
     begin = time.monotonic()
     for number in range(rounds + 1):
         churn = Churn(store, arguments.threads, seed + number)
+        needed = _figures()["threads"]
         _churn(churn, arguments.seconds / (rounds + 1), interrupt)
         churn.restore()
-        sample = _take_sample(store.heap)
+        sample = _take_sample(store.heap, needed)
         reporter.note(_line(time.monotonic() - begin, churn.operations, store.heap, sample))
         if number:
             samples.append(sample)
@@ -165,13 +171,24 @@ def _churn(churn: Churn, duration_s: float, interrupt: Interrupt) -> None:
     interrupt.check()
 
 
-def _take_sample(heap: Heap) -> Sample:
+def _take_sample(heap: Heap, needed: int) -> Sample:
+    """Samples when the threads that churned have gone: `needed` is how many there were before them."""
     # Python's own garbage holds proxies, and so handles.
     gc.collect()
     heap.collect()
     stats = heap.stats()
-    process = _figures()
+    process = _settled_figures(needed)
     return Sample(stats.live_bytes, stats.resident_bytes, stats.handles, **process)
+
+
+def _settled_figures(needed: int) -> dict[str, int]:
+    """The figures of the first look that finds no more than `needed` threads, or of the last look if none does."""
+    for _ in range(_MOST_LOOKS):
+        figures = _figures()
+        if figures["threads"] <= needed:
+            break
+        time.sleep(_LOOK_S)
+    return figures
 
 
 def _figures() -> dict[str, int]:
@@ -181,13 +198,15 @@ def _figures() -> dict[str, int]:
         private_kib = next(int(line.split()[1]) for line in status if line.startswith("RssAnon:"))
         return {
             "private_bytes": private_kib << 10,
-            "mappings": (_PROCESS / "maps").read_text().count("\n"),
+            "mappings": (_PROCESS / "maps").read_bytes().count(b"\n"),
             "descriptors": len(list((_PROCESS / "fd").iterdir())),
             "threads": len(list((_PROCESS / "task").iterdir())),
         }
     except OSError as error:
+        lacks_files = untried(error.errno)
+        remedy = "mount /proc" if lacks_files is None else lacks_files.remedy.rstrip(".")
         raise RefusedError(
-            f"what must not grow is read from {_PROCESS}, which cannot be read: {error.strerror}; mount /proc"
+            f"what must not grow is read from {_PROCESS}, which cannot be read: {error.strerror}; {remedy}"
         ) from None
 
 

@@ -15,6 +15,7 @@ PAGE_SIZE = mmap.PAGESIZE
 _END = 1 << 64
 # Offsets in files are signed.
 _FILE_END = 1 << 63
+_DESCRIPTORS_END = 1 << 31
 _Flags = TypeVar("_Flags", bound=IntFlag)
 
 
@@ -58,8 +59,8 @@ def descriptor(file: int | HasFileno) -> int:
     if not isinstance(file, int | HasFileno):
         raise TypeError(f"a file is a descriptor or an object with fileno(), not {type(file).__name__}")
     number = file if isinstance(file, int) else file.fileno()
-    if number < 0:
-        raise ValueError(f"a descriptor is not negative: {number}")
+    if not 0 <= number < _DESCRIPTORS_END:
+        raise ValueError(f"a descriptor is not negative and less than 2**31: {number}")
     return number
 
 
@@ -67,6 +68,13 @@ def aligned(name: str, number: int) -> int:
     """The number, if it is one of the 64-bit multiples of the page size; else ValueError."""
     if not 0 <= integer(name, number) < _END or number % PAGE_SIZE:
         raise ValueError(f"{name} must be a multiple of the page size ({PAGE_SIZE} bytes), not {number:#x}")
+    return number
+
+
+def file_offset(number: int) -> int:
+    """The offset, if it is a multiple of the page size that a file can have; else ValueError."""
+    if aligned("offset", number) >= _FILE_END:
+        raise ValueError(f"an offset in a file is less than 2**63 bytes: {number}")
     return number
 
 

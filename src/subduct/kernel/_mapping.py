@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from subduct import _native
 from subduct.kernel import calls
-from subduct.kernel._checks import HasFileno, aligned, descriptor, known, part, whole_pages
+from subduct.kernel._checks import HasFileno, descriptor, file_offset, known, part, whole_pages
 from subduct.kernel._enums import Advice, MapFlag, Prot
 from subduct.kernel._pagemap import Page, pagemap
 from subduct.kernel._place import checked
@@ -83,7 +83,7 @@ class Mapping(_native.Span):
         that cannot shrink. mmap(2). O(1), with POPULATE O(length).
         """
         kind = MapFlag.SHARED if shared else MapFlag.PRIVATE
-        number, start = descriptor(file), aligned("offset", offset)
+        number, start = descriptor(file), file_offset(offset)
         access = known(Prot, "prot", prot)
         return cls(whole_pages(length), access, cls._checked(flags) | kind, number, start, **checked(place))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,8 @@ class MapsEntry:
     inode: int
     """The file's inode; 0 for none."""
     path: str
-    """The file's path, `[heap]` and the like, or empty. The kernel writes a newline as `\\012` and adds ` (deleted)`."""
+    """The file's path, `[heap]` and the like, or empty. The kernel writes a newline as `\\012` and adds ` (deleted)`;
+    bytes that are no text are there as in `os.fsdecode`."""
 
     @property
     def length(self) -> int:
@@ -85,7 +87,8 @@ def smaps(*, address: int = 0, length: int | None = None, process: int | None = 
 
 def _read(name: str, process: int | None) -> str:
     path = Path("/proc", "self" if process is None else str(process), name)
-    return path.read_text(encoding="utf-8", errors="surrogateescape")
+    # Not as text, which would take a carriage return in a file's name for the end of a line.
+    return os.fsdecode(path.read_bytes())
 
 
 def _overlaps(entry: MapsEntry, address: int, length: int | None) -> bool:

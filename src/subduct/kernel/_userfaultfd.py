@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import select
+from contextlib import suppress
 from enum import IntFlag
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -41,6 +43,8 @@ _DEVICE_REMEDIES = {
     errno.EPERM: "the container's list of devices must allow it; without device=True no device is needed",
     errno.ENOENT: "the device came with Linux 6.1, and a container must be given it; without device=True no device is needed",
 }
+# poll(2) takes an int.
+_LONGEST_POLL_MS = (1 << 31) - 1
 _UNPRIVILEGED = UffdFlag.USER_MODE_ONLY | UffdFlag.NONBLOCK | UffdFlag.CLOEXEC
 
 
@@ -82,6 +86,7 @@ class Userfaultfd:
         self.process = os.getpid()
         """The process whose memory it serves."""
         self._registered: set[tuple[int, int]] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
         if not 0 <= integer("features", features) < 1 << 64:
             raise ValueError(f"features must be made of Feature, not {features:#x}")
         self._fd = self._open(known(UffdFlag, "flags", flags), device)
@@ -110,7 +115,7 @@ class Userfaultfd:
     def adopt(cls, descriptor: int, process: int, *, offered: Feature = Feature(0)) -> Self:  # noqa: B008
         """Takes over a descriptor that another process made, and that serves that process."""
         self = cls.__new__(cls)
-        self._fd, self.process, self._registered = descriptor, process, set()
+        self._fd, self.process, self._registered, self._waiting = descriptor, process, set(), set()
         self.offered, self.ioctls = offered, Ioctl(0)
         return self
 
@@ -132,10 +137,17 @@ class Userfaultfd:
         return self._fd < 0
 
     def close(self) -> None:
-        """Closes the descriptor. The last one of a userfaultfd ends all its registrations and wakes whoever sleeps."""
+        """Closes the descriptor. The last one of a userfaultfd ends all its registrations and wakes whoever sleeps.
+
+        Any thread may call it. A task that waits in `next` gets a ValueError.
+        """
         number, self._fd = self._fd, -1
         if number >= 0:
             os.close(number)
+            for ready in tuple(self._waiting):
+                # A loop that has ended has no task that waits.
+                with suppress(RuntimeError):
+                    ready.get_loop().call_soon_threadsafe(_resolve, ready)
 
     def register(
         self, target: Mapping | int, length: int | None = None, *, mode: RegisterMode = RegisterMode.MISSING
@@ -208,24 +220,37 @@ class Userfaultfd:
         )
 
     def wait(self, timeout_s: float | None = None) -> list[Event]:
-        """The events that wait, or the next ones; none after `timeout_s` seconds. The GIL is released meanwhile."""
+        """The events that wait, or the next ones; none after `timeout_s` seconds, which may be infinite. The GIL is released meanwhile."""
         ready = select.poll()
         ready.register(self._pollable(), select.POLLIN)
-        if ready.poll(None if timeout_s is None else timeout_s * 1000):
-            return self.read()
-        return []
+        left_ms = math.inf if timeout_s is None else timeout_s * 1000
+        while not ready.poll(min(left_ms, _LONGEST_POLL_MS)):
+            left_ms -= _LONGEST_POLL_MS
+            if left_ms <= 0:
+                return []
+        return self.read()
 
     async def next(self) -> list[Event]:
-        """The events that wait, or the next ones, in an asyncio loop; one task at a time."""
-        fd, loop = self._pollable(), asyncio.get_running_loop()
+        """The events that wait, or the next ones, in an asyncio loop; one task at a time. ValueError once it is closed."""
+        self._pollable()
         while not (events := self.read()):
-            ready: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(fd, _resolve, ready)
+            await self._readable_or_closed()
+        return events
+
+    async def _readable_or_closed(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        # The loop looks at a descriptor that nobody but this task closes: the userfaultfd's number can be another file's by the time
+        # that the task goes on, and then its reader there would be removed.
+        with select.epoll() as own:
+            self._waiting.add(ready)
             try:
+                own.register(self.fileno(), select.EPOLLIN)
+                loop.add_reader(own.fileno(), _resolve, ready)
                 await ready
             finally:
-                loop.remove_reader(fd)
-        return events
+                loop.remove_reader(own.fileno())
+                self._waiting.discard(ready)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:

@@ -8,7 +8,7 @@ import shlex
 import sys
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from subduct.load.source import LoadError
 
@@ -45,7 +45,7 @@ def packing(head: bytes) -> str | None:
 
 
 def check_text(head: bytes, path: Path, packed: str | None) -> None:
-    """Raises LoadError for what begins as no text does: other packings, archives, UTF-16. `packed` is what `head` was
+    """Raises LoadError for what begins as no text does: other packings, archives, UTF-16, zeros. `packed` is what `head` was
     unpacked from."""
     name = shlex.quote(path.name)
     inside = "" if packed is None else f" in {packed} data"
@@ -58,15 +58,25 @@ def check_text(head: bytes, path: Path, packed: str | None) -> None:
     if head[_TAR_OFFSET:].startswith(_TAR):
         raise LoadError(f"{path}: a tar archive{inside}; unpack it first, and load one of its files: tar -xf {name}")
     marked = head.startswith(_UTF16_MARKS)
-    if marked or _has_halves_of_zero(head):
+    zeros = _halves_of_zero(head)
+    if zeros and all(zeros) and not marked:
+        raise LoadError(f"{path}: no text{inside}: most of its first bytes are zero; was it written to its end?")
+    if marked or any(zeros):
         what = "UTF-16 text" if marked else "every other byte is zero, as in UTF-16 text"
         file = name if packed is None else "FILE"
         raise LoadError(f"{path}: {what}{inside}; convert text by: iconv -f UTF-16 -t UTF-8 {file} > NEW")
 
 
-def _has_halves_of_zero(head: bytes) -> bool:
-    """Whether most bytes at even places are zero, or most at odd ones, as the characters of UTF-16 have them."""
-    return any(2 * half.count(0) > len(half) for half in (head[::2], head[1::2]))
+def _halves_of_zero(head: bytes) -> list[bool]:
+    """Whether most bytes at even places are zero, and whether most at odd ones are: the characters of UTF-16 have one of these."""
+    return [2 * half.count(0) > len(half) for half in (head[::2], head[1::2]) if half]
+
+
+class Unpacked(Protocol):
+    """A stream of what comes out."""
+
+    def read1(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +84,20 @@ class Unpacking:
     """What is unpacked, a stream of the bytes that come out, and what it raises for damaged data."""
 
     packed: str
-    stream: BinaryIO
+    stream: Unpacked
     errors: tuple[type[Exception], ...]
+    follows: str
+    """What such an error says where the data are whole, and something else comes behind them."""
 
 
 def unpack(packed: str, file: BinaryIO, path: Path) -> Unpacking:
     """Unpacks `file`, which lies at `path` and is packed so. Raises LoadError where this Python cannot."""
     if packed == "gzip":
-        return Unpacking(packed, gzip.GzipFile(fileobj=file, mode="rb"), (gzip.BadGzipFile, zlib.error))  # type: ignore[arg-type]
+        stream = gzip.GzipFile(fileobj=file, mode="rb")
+        return Unpacking(packed, stream, (gzip.BadGzipFile, zlib.error), "Not a gzipped file")
     zstd = _zstd_module(path)
     options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
-    return Unpacking(packed, zstd.ZstdFile(file, options=options), (zstd.ZstdError,))
+    return Unpacking(packed, zstd.ZstdFile(file, options=options), (zstd.ZstdError,), "Unknown frame descriptor")
 
 
 def _zstd_module(path: Path) -> Any:

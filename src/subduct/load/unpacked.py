@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import tempfile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -78,15 +79,22 @@ class UnpackedFile(io.RawIOBase):
 
     def _unpack(self, size: int) -> bytes:
         try:
-            data = self._unpacking.stream.read(size)
+            # Not `read`: where an error comes, that loses what was unpacked before it.
+            data = self._unpacking.stream.read1(size)
         except EOFError:
             raise LoadError(
                 f"{self._path}: the {self._unpacking.packed} data end too early: the file was cut off; "
                 f"{self._size:,} bytes could be unpacked"
             ) from None
         except self._unpacking.errors as error:
+            packed = self._unpacking.packed
+            if self._unpacking.follows in str(error):
+                raise LoadError(
+                    f"{self._path}: behind the {packed} data, {self._size:,} bytes unpacked, comes something else; "
+                    f"leave it away by: {packed} -dc {shlex.quote(self._path.name)} > NEW"
+                ) from None
             raise LoadError(
-                f"{self._path}: the {self._unpacking.packed} data are damaged after {self._size:,} unpacked bytes: {error}"
+                f"{self._path}: the {packed} data are damaged after {self._size:,} unpacked bytes: {error}"
             ) from None
         try:
             rest = memoryview(data)
