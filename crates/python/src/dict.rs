@@ -10,6 +10,7 @@ use crate::compare;
 use crate::constant::{Constant, name};
 use crate::copy_in::prepare;
 use crate::copy_out;
+use crate::cpython;
 use crate::held::{self, Held};
 use crate::incoming;
 use crate::iterate::{DictIterator, Part};
@@ -334,7 +335,9 @@ impl Dict {
     }
 
     /// Removes the entry that was inserted last and returns it as (key, value); KeyError if there is none. O(1).
-    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        // First: nothing is removed if there is no memory for it.
+        let pair = cpython::new_tuple(py, 2)?;
         let taken = removal::remove(
             &self.held,
             py,
@@ -342,7 +345,9 @@ impl Dict {
             |op, dict, found| dict::pop_last_if(op, dict, |op, dict, (_, value)| Ok(found.is(op, dict, value))),
         )?;
         let taken = taken.ok_or_else(|| PyKeyError::new_err("popitem(): dictionary is empty"))?;
-        Ok((taken.key.expect("an entry has a key"), taken.value))
+        cpython::set_tuple_item(&pair, 0, taken.key.expect("an entry has a key"));
+        cpython::set_tuple_item(&pair, 1, taken.value);
+        Ok(pair)
     }
 
     /// The value of key, which is set to default first where there is none. O(1), and the copy of default.
