@@ -160,3 +160,44 @@ def test_closing_them_in_the_middle_of_moves_changes_no_answer(delivery: str, wh
     """
     done = run_program(program)
     assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")
+
+
+@pytest.mark.parametrize("delivery", ["sigbus", "thread"])
+def test_a_heap_does_not_go_on_with_another_heaps_userfaultfd(delivery: str) -> None:
+    program = f"""
+    import os, threading
+    from subduct import Heap
+
+    def userfaultfds():
+        numbers = [n for n in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{{n}}")]
+        return sorted(n for n in numbers if "userfaultfd" in os.readlink(f"/proc/self/fd/{{n}}"))
+
+    for _ in range(6):
+        # As many as the second heap opens before its userfaultfd.
+        places = [os.open("/dev/null", os.O_RDONLY) for _ in range(2)]
+        heap = Heap("128MiB", delivery={delivery!r})
+        plain = {{i: [i, str(i) * 20] for i in range(40_000)}}
+        heap.root["x"] = plain
+        for i in range(0, 40_000, 2):
+            del plain[i], heap.root["x"][i]
+        lost = userfaultfds()
+        for number in lost + places:
+            os.close(number)
+        other = Heap("16MiB", delivery={delivery!r})
+        assert userfaultfds() == lost, (userfaultfds(), lost)
+        before = heap.stats()
+        collecting = threading.Thread(target=heap.collect)
+        collecting.start()
+        while collecting.is_alive() and heap.stats().worker_pages == before.worker_pages:
+            pass
+        other.close()
+        elements = heap.root["x"]
+        assert all(elements[i].to_python() == plain[i] for i in plain)
+        collecting.join()
+        assert heap.stats().fallbacks.descriptors_lost == 1, heap.stats()
+        heap.verify()
+        heap.close()
+    print("whole")
+    """
+    done = run_program(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "whole\n", "")

@@ -165,6 +165,8 @@ impl Userfaultfd {
             let fd = self.raw();
             let errno = match inject::refusal(call) {
                 Some(errno) => errno,
+                // The kernel would take another userfaultfd for it, and registrations would end with that one.
+                None if !self.is_at(fd) => libc::EBADF,
                 None if ioctl(fd) == 0 => return Ok(()),
                 None => errno(),
             };
@@ -172,6 +174,17 @@ impl Userfaultfd {
                 return Err(errno);
             }
         }
+    }
+
+    /// Whether a number leads to the file, as those of one that is simulated always do.
+    fn is_at(&self, fd: RawFd) -> bool {
+        self.id.is_none() || FileId::is_at(self.id, fd)
+    }
+
+    /// Whether both numbers lead to the file.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.is_damaged() && self.numbers.iter().all(|number| self.is_at(*number))
     }
 
     /// The number in use; -1 when both are lost. For the fault path, which cannot hold the object.

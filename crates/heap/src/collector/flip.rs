@@ -36,6 +36,7 @@ pub struct Flip {
 
 /// Flips: from its return on mutators see objects in their new places only.
 pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
+    replace_if_lost(shared);
     let leaf_runs = plan.leaf_runs(&shared.mover.space);
     let prepared = match &leaf_runs {
         Ok(leaf_runs) => prepare(shared, plan, leaf_runs),
@@ -152,6 +153,15 @@ fn disarm_leaves(shared: &Shared, leaf_runs: &[(u64, u64)]) {
     }
 }
 
+/// Replaces the descriptor if somebody else has closed a number of it, whatever that leads to by now: another heap's, for example.
+fn replace_if_lost(shared: &Shared) {
+    let lost = lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| !userfaultfd.is_whole());
+    if lost {
+        shared.mover.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);
+        replace_descriptor(shared);
+    }
+}
+
 /// Ends every registration at once by closing the descriptor, when the kernel refuses to do it one by one, or when
 /// somebody else has closed a number of it.
 fn replace_descriptor(shared: &Shared) {
@@ -210,10 +220,11 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
         // Only now: while anything was registered, a page whose entry the kernel took back faulted once more.
         shared.set_barrier(0);
         shared.mover.reset_slots();
-        let damaged = lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| userfaultfd.is_damaged());
-        if damaged || shared.mover.installer.is_damaged() {
+        if shared.mover.installer.is_damaged() {
             shared.mover.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);
             replace_descriptor(shared);
+        } else {
+            replace_if_lost(shared);
         }
     }
     let mut is_left = false;
