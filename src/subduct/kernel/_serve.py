@@ -197,9 +197,9 @@ def serve(
     - `"raise"`: `ServeError`, with the handler's traceback. The access itself cannot fail, so it reads zeros (a minor fault: what the
       file has), and the error comes right after it: in the main thread before a second call or turn of a loop (with
       `Mapping.read` and `Mapping.write`, from these), in another thread a few milliseconds later. Then the page is missing again, so
-      that the next access has it filled, or fails, anew. Another thread that touches the page before that reads the zeros, too, and
-      is not told: where threads share pages that may fail, take "poison". In a thread that Python does not know, `Server.check()` raises it, as
-      does the end of the `with` block.
+      that the next access has it filled, or fails, anew. Another thread that touches the page before that reads the zeros, too, and is
+      not told: where threads share pages that may fail, take "poison". In a thread that Python does not know, `Server.check()`
+      raises it, as does the end of the `with` block.
     - `"poison"`: the access raises SIGBUS, which ends this process; the handler's traceback is printed. No wrong byte is ever read.
       Needs Linux 6.6.
 
