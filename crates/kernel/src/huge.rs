@@ -1,8 +1,7 @@
 //! In which units a mapping can be: the kernel rounds lengths up to whole huge pages, over whatever lies behind.
 
-use std::fs;
-
 use crate::page_size;
+use crate::probe::machine::memory_figure;
 
 const HUGETLB: u64 = libc::MAP_HUGETLB as u64;
 const SIZE_SHIFT: u32 = libc::MAP_HUGE_SHIFT as u32;
@@ -36,14 +35,12 @@ fn file_unit(fd: i32) -> Option<usize> {
 }
 
 fn default_size() -> Option<usize> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Hugepagesize:"))?;
-    let kib: usize = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib << 10)
+    usize::try_from(memory_figure("Hugepagesize:")?).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::fd::AsRawFd;
 
     use super::*;

@@ -10,7 +10,7 @@ use crate::{membarrier, page_size, uffd};
 
 mod attempt;
 mod fault;
-mod machine;
+pub(crate) mod machine;
 mod moving;
 mod owner;
 mod registration;

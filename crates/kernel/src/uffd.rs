@@ -184,7 +184,7 @@ impl Userfaultfd {
     /// Whether both numbers lead to the file.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        !self.is_damaged() && self.numbers.iter().all(|number| self.is_at(*number))
+        self.current.load(Ordering::Relaxed) == 0 && self.numbers.iter().all(|number| self.is_at(*number))
     }
 
     /// The number in use; -1 when both are lost. For the fault path, which cannot hold the object.
@@ -224,12 +224,6 @@ impl Userfaultfd {
         // Relaxed: a thread that still uses the lost number finds out by itself.
         let _ = self.current.compare_exchange(index, index + 1, Ordering::Relaxed, Ordering::Relaxed);
         self.raw() >= 0
-    }
-
-    /// Whether a number was lost.
-    #[must_use]
-    pub fn is_damaged(&self) -> bool {
-        self.current.load(Ordering::Relaxed) > 0
     }
 
     /// Waits until faults can be read, or another descriptor can, for so many milliseconds at most: whether it was the other one.

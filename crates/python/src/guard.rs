@@ -77,17 +77,14 @@ impl Guard {
         let (watched, callback) = (Arc::clone(&watch), Arc::new(failed));
         let (sender, receiver) = channel();
         let teller = start_teller(py, receiver)?;
-        let guard = start("subduct-guard", {
-            move || {
-                let main = u64::from(std::process::id());
-                let pending =
-                    |unserved: &Unserved| Pending { callback: Arc::clone(&callback), unserved: unserved.clone() };
-                watched.run(
-                    |unserved| unserved.thread == main && interrupt_main_thread(pending(unserved)),
-                    // Its failure means that the teller has ended: then nobody is left to be told.
-                    |unserved, told| drop(sender.send((!told).then(|| pending(unserved)))),
-                );
-            }
+        let guard = start("subduct-guard", move || {
+            let main = u64::from(std::process::id());
+            let pending = |unserved: &Unserved| Pending { callback: Arc::clone(&callback), unserved: unserved.clone() };
+            watched.run(
+                |unserved| unserved.thread == main && interrupt_main_thread(pending(unserved)),
+                // Its failure means that the teller has ended: then nobody is left to be told.
+                |unserved, told| drop(sender.send((!told).then(|| pending(unserved)))),
+            );
         })?;
         let threads = Mutex::new(Some(Threads { guard, teller }));
         Ok(Self { watch, threads, process: std::process::id() })

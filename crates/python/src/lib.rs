@@ -1,8 +1,9 @@
 //! `subduct._native`: the heap as Python sees it. A table of contents; the rules that hold for all of it:
 //!
 //! - A proxy holds a handle, never an address (`held`).
-//! - While a heap operation runs, no Python code runs and no Python object is made or destroyed (but for one: `removal`): arguments are converted before
-//!   (`incoming`, `keys`), results after (`outgoing`). `run` is the only way into an operation.
+//! - While a heap operation runs, no Python code runs and no Python object is made or destroyed: arguments are converted before
+//!   (`incoming`, `keys`), results after (`outgoing`). `run` is the only way into an operation. One exception: a small value that is
+//!   removed becomes an object in the operation that removes it (`removal`).
 //! - Long calls let other threads run: loops that handle Python objects with a `turn`, long operations without the GIL (`run`).
 //! - Waiting for room, collecting, verifying and closing release the GIL. Nothing here needs it for the heap's own safety, so
 //!   free-threaded interpreters need no lock more.

@@ -36,7 +36,7 @@ pub struct Flip {
 
 /// Flips: from its return on mutators see objects in their new places only.
 pub fn flip(shared: &Shared, plan: &Plan) -> Flip {
-    replace_if_lost(shared);
+    replace_if_lost(shared, false);
     let leaf_runs = plan.leaf_runs(&shared.mover.space);
     let prepared = match &leaf_runs {
         Ok(leaf_runs) => prepare(shared, plan, leaf_runs),
@@ -154,9 +154,10 @@ fn disarm_leaves(shared: &Shared, leaf_runs: &[(u64, u64)]) {
 }
 
 /// Replaces the descriptor if somebody else has closed a number of it, whatever that leads to by now: another heap's, for example.
-fn replace_if_lost(shared: &Shared) {
-    let lost = lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| !userfaultfd.is_whole());
-    if lost {
+/// `is_damaged`: the move that ended has met that.
+fn replace_if_lost(shared: &Shared, is_damaged: bool) {
+    let is_lost = lock(&shared.userfaultfd).as_ref().is_some_and(|userfaultfd| !userfaultfd.is_whole());
+    if is_damaged || is_lost {
         shared.mover.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);
         replace_descriptor(shared);
     }
@@ -220,12 +221,7 @@ pub fn unflip(shared: &Shared, flip: &Flip) {
         // Only now: while anything was registered, a page whose entry the kernel took back faulted once more.
         shared.set_barrier(0);
         shared.mover.reset_slots();
-        if shared.mover.installer.is_damaged() {
-            shared.mover.counters.descriptors_lost.fetch_add(1, Ordering::Relaxed);
-            replace_descriptor(shared);
-        } else {
-            replace_if_lost(shared);
-        }
+        replace_if_lost(shared, shared.mover.installer.is_damaged());
     }
     let mut is_left = false;
     if shared.delivery.features().is_some() {

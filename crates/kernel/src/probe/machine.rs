@@ -97,8 +97,8 @@ fn chosen(path: &str) -> Option<String> {
     rest.split_once(']').map(|(word, _)| word.to_owned())
 }
 
-/// A line of /proc/meminfo, which counts in KiB.
-fn memory_figure(name: &str) -> Option<u64> {
+/// A line of /proc/meminfo, which counts in KiB, in bytes.
+pub(crate) fn memory_figure(name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
